@@ -1,0 +1,85 @@
+"""Export what the trainer wrote: rebuild backbone and rule by name, apply the masks, hand on the rest."""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from regrow import checkpoint, selftest
+from regrow.checkpoint import Checkpoint
+from regrow.episodes import open_source, sample
+from regrow.errors import BundleError
+from regrow.manifest import Adaptable
+from regrow_exporter.pipeline import Exported, export
+from regrow_exporter.resolve import resolve
+
+CALIBRATION_SHOTS = 5
+
+
+def export_checkpoint(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    steps: int | None = None,
+    update: Adaptable = "kept",
+    precision: str = "fp32",
+    onnx: str | os.PathLike[str] | None = None,
+    backbone: str | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Exported:
+    """Export a checkpoint; `backbone` names code outside the trainer that the file may use."""
+    report("reading the checkpoint")
+    ckpt = checkpoint.read(path)
+    module = _rebuild(ckpt, backbone, os.fspath(path))
+    rule = str(ckpt.rule["path"])
+    resolve(rule, named_by_user=False)
+    return export(
+        module,
+        torch.from_numpy(_calibration(ckpt)),
+        adaptable=ckpt.adaptable,
+        rule=rule,
+        rule_args=ckpt.rule["args"],
+        meta={name: torch.from_numpy(np.array(t)) for name, t in ckpt.meta.items()},
+        steps=ckpt.steps if steps is None else steps,
+        loss=ckpt.loss,
+        masks={name: torch.from_numpy(np.array(m)) for name, m in ckpt.masks.items()},
+        update=update,
+        precision=precision,
+        path=out,
+        onnx=onnx,
+        input=ckpt.input,
+        batch_norm=ckpt.batch_norm,
+        provenance={**ckpt.provenance, "backbone": ckpt.backbone, "recipe": ckpt.recipe,
+                    "iterations": ckpt.iteration},
+        report=report,
+    )  # fmt: skip
+
+
+def _rebuild(ckpt: Checkpoint, backbone: str | None, place: str) -> nn.Module:
+    made = resolve(backbone or str(ckpt.backbone["path"]), named_by_user=backbone is not None)
+    module: nn.Module = made(**ckpt.backbone["args"])
+    wanted = dict(module.named_parameters())
+    if set(wanted) != set(ckpt.params):
+        odd = sorted(set(wanted) ^ set(ckpt.params))
+        raise BundleError(
+            f"{place}: its parameters do not fit {ckpt.backbone['path']}: {', '.join(odd[:5])}; "
+            "use the version of the code that trained it"
+        )
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            parameter.copy_(torch.from_numpy(np.array(ckpt.params[name])))
+    return module
+
+
+def _calibration(ckpt: Checkpoint) -> NDArray[np.float32]:
+    """Validation samples of the data the checkpoint was trained on; generated ones where it names none."""
+    data, shape = ckpt.recipe.get("data", {}), ckpt.input.shape
+    if "validation" not in data:
+        return selftest.episode(1, CALIBRATION_SHOTS * 5, 5, shape)[0]
+    source = open_source(data["validation"], **data.get("args", {}))
+    ways = ckpt.n_out if source.task == "classification" else 1
+    episode = sample(source, ways, CALIBRATION_SHOTS, 1, seed=0, index=0)
+    return np.asarray((episode.support_x - ckpt.input.mean) / ckpt.input.std, np.float32).reshape(-1, *shape)

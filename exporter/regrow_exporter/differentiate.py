@@ -1,0 +1,42 @@
+"""Reverse-mode differentiation of a program by our own rules: only what the wanted gradients need."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from regrow.errors import UnsupportedError
+from regrow.program import Op
+from regrow_exporter.graph import Graph, dependents
+
+# (graph, op, output gradients or "", which inputs need one) -> a gradient per input, "" where not needed.
+Vjp = Callable[[Graph, Op, Sequence[str], Sequence[bool]], Sequence[str]]
+
+
+def differentiate(graph: Graph, loss: str, wanted: Sequence[str], table: Mapping[str, Vjp]) -> dict[str, str]:
+    """Append the backward pass; returns the value holding d loss / d name for each wanted name."""
+    forward = list(graph.ops)
+    need = dependents(forward, wanted)
+    path = [op for op in forward if need.intersection(op.outputs)]
+    _check(path, table)
+    if loss not in need:
+        raise UnsupportedError("export: the loss does not depend on any adaptable parameter")
+    grads = {loss: graph.constant(1.0)}
+    for op in reversed(path):
+        dys = [grads.get(name, "") for name in op.outputs]
+        if any(dys):
+            graph.source = op.source
+            wants = [name in need for name in op.inputs]
+            for name, dx in zip(op.inputs, table[op.kind](graph, op, dys, wants), strict=True):
+                if dx:
+                    grads[name] = graph.one("add", grads[name], dx) if name in grads else dx
+    missing = [name for name in wanted if name not in grads]
+    if missing:
+        raise UnsupportedError(
+            f"export: the loss does not depend on {', '.join(missing)}; leave them out of the adaptable set"
+        )
+    return {name: grads[name] for name in wanted}
+
+
+def _check(path: Sequence[Op], table: Mapping[str, Vjp]) -> None:
+    lacking = [f"{op.kind} in {op.source}" for op in path if op.kind not in table]
+    if lacking:
+        listed = "\n  ".join(dict.fromkeys(lacking))
+        raise UnsupportedError(f"export: no gradient rule for:\n  {listed}\nfreeze the layers below them")

@@ -1,0 +1,126 @@
+"""Turn captured ATen nodes into our ops. Collects every unsupported node before it complains."""
+
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from regrow.errors import UnsupportedError
+from regrow_exporter.capture import Captured
+from regrow_exporter.graph import Graph
+
+
+@dataclass
+class Context:
+    """What an importer may use: the graph to append to, and where the node came from."""
+
+    graph: Graph
+    targets: Mapping[str, str] = field(default_factory=dict)  # "active" -> value name, for losses
+    statistics: dict[str, tuple[str, str]] = field(default_factory=dict)  # norm's module path -> mean, var
+    module: str = ""
+
+
+@dataclass(frozen=True)
+class Size:
+    """A dimension traced from a shape, in our notation: -k is k times the batch."""
+
+    value: int
+
+
+Arguments = Mapping[str, Any]
+Names = dict[Node, str | Size | None]
+Importer = Callable[[Context, Arguments], str]
+
+
+def import_nodes(
+    context: Context, captured: Captured, values: Mapping[str, str], table: Mapping[str, Importer]
+) -> tuple[str, ...]:
+    """Append the captured computation; `values` names what each placeholder reads. Returns its outputs."""
+    names: Names = {}
+    problems: list[str] = []
+    for node in captured.program.graph.nodes:
+        if node.op == "placeholder":
+            names[node] = values.get(node.name)
+        elif node.op == "call_function":
+            names[node] = _import(context, node, names, table, problems)
+    if problems:
+        listed = "\n  ".join(dict.fromkeys(problems))
+        raise UnsupportedError(
+            f"export: {len(problems)} op(s) of this network are not supported:\n  {listed}\n"
+            "replace them, or see docs/coverage for what is"
+        )
+    by_name = {node.name: name for node, name in names.items()}
+    return tuple(str(by_name[name]) for name in captured.outputs)
+
+
+def _import(
+    context: Context,
+    node: Node,
+    names: Names,
+    table: Mapping[str, Importer],
+    problems: list[str],
+) -> str | Size | None:
+    """The value of one node, or None where it, or something before it, is unsupported."""
+    context.module, where = _origin(node)
+    context.graph.source = where
+    target = str(node.target)
+    if isinstance(node.meta.get("val"), torch.SymInt):
+        return _size(context, node, names)
+    if target not in table:
+        problems.append(f"{target} in {where}")
+        return None
+    try:
+        arguments = _arguments(node, names)
+        return None if arguments is None else table[target](context, arguments)
+    except UnsupportedError as error:
+        problems.append(f"{target} in {where}: {error}")
+        return None
+
+
+def _size(context: Context, node: Node, names: Names) -> Size | None:
+    """A size read off a shape, or a product of sizes; other arithmetic is reported where it is used."""
+    args = [names.get(a) if isinstance(a, Node) else a for a in node.args]
+    if node.target is torch.ops.aten.sym_size.int and isinstance(args[0], str):
+        return Size(context.graph.shape(args[0])[int(str(args[1]))])
+    if node.target is operator.mul:
+        factors = [a.value if isinstance(a, Size) else a for a in args]
+        if all(isinstance(f, int) for f in factors):
+            return Size(math.prod(factors))  # type: ignore[arg-type]
+    return None
+
+
+def _arguments(node: Node, names: Names) -> dict[str, Any] | None:
+    """The node's arguments by their schema names, defaults filled in; None if an input is missing."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    schema = node.target._schema.arguments
+    values = {a.name: a.default_value if a.has_default_value() else None for a in schema}
+    values |= {a.name: value for a, value in zip(schema, node.args, strict=False)}
+    values |= node.kwargs
+    if any(names.get(n) is None for n in node.all_input_nodes):
+        return None
+    return {
+        key: [_known(v, names) for v in value] if isinstance(value, list | tuple) else _known(value, names)
+        for key, value in values.items()
+    }
+
+
+def _known(value: Any, names: Names) -> Any:
+    return names[value] if isinstance(value, Node) else value
+
+
+def _origin(node: Node) -> tuple[str, str]:
+    """(module path, "module path (file.py:line)") of the user's code that made the node."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path = str(stack[-1][0]) if stack else ""
+    path = path.removeprefix("model.") if path != "model" else ""
+    frames = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    # Only the file's own name: a bundle must not depend on where it was made.
+    own = [(f, line) for f, line in frames if f"torch{PurePath('/')}nn" not in f]
+    where = f"{PurePath(own[-1][0]).name}:{own[-1][1]}" if own else "unknown line"
+    return path, f"{path or 'the model'} ({where})"

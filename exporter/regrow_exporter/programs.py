@@ -1,0 +1,147 @@
+"""From a torch module and a rule to the four programs of a bundle (and the gradient that proves them).
+
+`prefix` does not depend on anything that changes and runs once per support set; `step` runs K times;
+`finish` takes the loss and the statistics under the adapted parameters; `predict` serves queries.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from regrow.program import Op, Program, Role, Value
+from regrow_exporter.capture import TRACE_BATCH, Captured, capture_loss
+from regrow_exporter.differentiate import differentiate
+from regrow_exporter.graph import Graph, cut, dependents
+from regrow_exporter.importer import Context, import_nodes
+from regrow_exporter.ops import IMPORT, VJP
+from regrow_exporter.rule import Rule, import_rule
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What is exported: the network, what may change in it, where, how, and against which loss."""
+
+    module: nn.Module
+    shape: tuple[int, ...]
+    adaptable: tuple[str, ...]
+    rule: Rule
+    meta: Mapping[str, torch.Tensor]
+    loss: str
+    # Per masked adaptable tensor: the positions that may move.
+    moves: Mapping[str, torch.Tensor]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Parameters and buffers by dotted name."""
+        named = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
+        return {name: tensor.detach() for name, tensor in named.items()}
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The programs, and what feeds them."""
+
+    deployed: Mapping[str, Program]  # prefix, step, finish, predict
+    gradient: Program  # loss and "grad:<name>", for verification only
+    outputs: int
+    statistics: tuple[str, ...]  # "stat:<name>", made by finish and read by predict
+
+
+def build(learner: Learner, *, transductive: bool = False) -> Programs:
+    """Capture, import, differentiate, split. A transductive predict normalises by its own queries."""
+    x = torch.zeros(TRACE_BATCH, *learner.shape)
+    with torch.no_grad():
+        outputs = int(learner.module(x).shape[1])
+    graph, captured = _declare(learner, x, outputs)
+    context = Context(graph, {"active": "active"})
+    loss, output = import_nodes(context, captured, _placeholders(captured), IMPORT)
+    forward = list(graph.ops)
+    grads = differentiate(graph, loss, learner.adaptable, VJP)
+    gradient = cut(graph, graph.ops, {"loss": loss, **{f"grad:{n}": g for n, g in grads.items()}})
+    new = _updates(graph, learner, grads)
+    stats = {
+        f"stat:{norm}.{part}": value
+        for norm, pair in ({} if transductive else context.statistics).items()
+        for part, value in zip(("mean", "var"), pair, strict=True)
+    }
+    deployed = _split(graph, forward, learner.adaptable, loss, new, stats)
+    deployed["predict"] = _predict(graph, forward, output, stats)
+    return Programs(deployed, gradient, outputs, tuple(stats))
+
+
+def _declare(learner: Learner, x: torch.Tensor, outputs: int) -> tuple[Graph, Captured]:
+    graph = Graph()
+    graph.declare("x", Value((-1, *learner.shape), role="input"))
+    if learner.loss == "cross_entropy":
+        y = torch.arange(TRACE_BATCH) % outputs
+        graph.declare("y", Value((-1,), "int64", "input"))
+        graph.declare("active", Value((outputs,), "bool", "input"))
+    else:
+        y = torch.zeros(TRACE_BATCH, outputs)
+        graph.declare("y", Value((-1, outputs), role="input"))
+    for name, tensor in learner.tensors().items():
+        role: Role = "adaptable" if name in learner.adaptable else "frozen"
+        graph.declare(name, Value(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), role))
+    return graph, capture_loss(learner.module, x, y, learner.loss)
+
+
+def _placeholders(captured: Captured) -> dict[str, str]:
+    return {
+        node: target if kind == "parameter" else ("x", "y")[int(target)]
+        for node, (kind, target) in captured.placeholders.items()
+    }
+
+
+def _updates(graph: Graph, learner: Learner, grads: Mapping[str, str]) -> dict[str, str]:
+    """New value of everything carried from step to step, moved only where it may move."""
+    graph.source = "rule.update"
+    tensors = learner.tensors()
+    params = {name: tensors[name] for name in learner.adaptable}
+    new = import_rule(graph, learner.rule, learner.meta, params, grads, IMPORT)
+    for name, mask in learner.moves.items():
+        mask_name = graph.declare(f"mask:{name}", Value(tuple(mask.shape), "bool", "frozen"))
+        # Selected, never multiplied: inf * 0 is NaN, and untouched weights must stay bit-identical.
+        new[name] = graph.one("select", mask_name, new[name], name)
+    return new
+
+
+def _split(
+    graph: Graph,
+    forward: Sequence[Op],
+    adaptable: Sequence[str],
+    loss: str,
+    new: Mapping[str, str],
+    stats: Mapping[str, str],
+) -> dict[str, Program]:
+    state = [name for name in new if name.startswith("state:")]
+    moving = dependents(graph.ops, [*adaptable, *state, "step"])
+    step_out = {"loss": loss, **{f"next:{name}": value for name, value in new.items()}}
+    finish_out = {"loss": loss, **stats}
+    # A constant is cheaper to repeat than to hand over.
+    fixed = {
+        name
+        for op in graph.ops
+        if op.kind != "constant" and not moving.intersection(op.outputs)
+        for name in op.outputs
+    }
+    step = cut(graph, [op for op in graph.ops if op.outputs[0] not in fixed], step_out)
+    finish = cut(graph, [op for op in forward if op.outputs[0] not in fixed], finish_out)
+    handed = [n for n in dict.fromkeys((*step.inputs, *finish.inputs)) if n in fixed]
+    prefix = cut(graph, graph.ops, {name: name for name in handed})
+    return {"prefix": prefix, "step": step, "finish": finish}
+
+
+def _predict(graph: Graph, forward: Sequence[Op], output: str, stats: Mapping[str, str]) -> Program:
+    """The forward pass with every batch statistic replaced by the one the support set left behind."""
+    public = {value: name for name, value in stats.items()}
+    for value, name in public.items():
+        graph.declare(name, Value(graph.shape(value), role="input"))
+    return cut(graph, [_frozen(op, public) for op in forward], {"logits": output})
+
+
+def _frozen(op: Op, public: Mapping[str, str]) -> Op:
+    if op.kind != "batch_norm" or op.outputs[1] not in public:
+        return op
+    statistics = tuple(public[name] for name in op.outputs[1:])
+    return Op("batch_norm_frozen", (*op.inputs, *statistics), op.outputs[:1], op.attrs, op.source)

@@ -1,0 +1,196 @@
+"""Read and write `.regrow` bundles: a container whose metadata holds the manifest.
+
+`read` judges everything before it returns: container, manifest, and that every tensor the manifest names is
+there as described. Programs and graphs are unpacked on demand, never beyond a size limit. Nothing in a
+bundle is executed or unpickled. docs/bundle.md is the normative description.
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regrow import container, encoding, manifest
+from regrow.encoding import Encoded, Floats, Mask, Values
+from regrow.fields import Words, dumps, fail, loads, show_name
+from regrow.files import StrPath
+from regrow.manifest import Adaptable, Manifest, Parameter, TensorSpec
+from regrow.program import Program
+from regrow.program_json import load_program
+
+Array = NDArray[Any]
+
+METADATA_KEY = "regrow"
+# Graphs and programs hold no weights; without a limit a few kilobytes could unpack to gigabytes.
+MAX_BLOB = 32 * 2**20
+_REMEDY = "export the bundle again"
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A validated bundle. Every array is read-only; dense fp32 parameters are views of the file."""
+
+    path: str
+    manifest: Manifest
+    digest: str
+    tensors: Mapping[str, Array]
+    params: dict[str, Floats]
+    kept: dict[str, Mask]
+    meta: dict[str, Array]
+    state: dict[str, Array]
+    statistics: dict[str, Array]
+
+    def graph(self, name: str) -> bytes:
+        """The unpacked ONNX graph `name` ("predict", "adapt")."""
+        return self._blob("graphs", self.manifest.graphs, name)
+
+    def program(self, name: str) -> Program:
+        """The parsed program `name` ("predict", "prefix", "step", "finish")."""
+        place = f"{self.path}: program {show_name(name)}"
+        return load_program(self._blob("programs", self.manifest.programs, name), place)
+
+    def _blob(self, key: str, table: Mapping[str, str], name: str) -> bytes:
+        if name not in table:
+            place = f"{self.path}: manifest.{key}.{show_name(name)}"
+            raise fail(place, Words("nothing"), "the name of a tensor", _REMEDY)
+        return unpack_blob(self.tensors[table[name]], f"{self.path}: {show_name(table[name])}")
+
+
+def pack_parameter(
+    name: str, w: Floats, adaptable: Adaptable, kept: Mask | None = None, values: Values = "fp32"
+) -> tuple[Parameter, dict[str, Array]]:
+    """The manifest entry of a weight tensor and the tensors to store, in the smallest encoding."""
+    encoded = encoding.encode(w, kept, values)
+    count = w.size if encoded.kind == "dense" else encoded.parts["values"].size
+    entry = Parameter(name, w.shape, adaptable, encoded.kind, values, count, encoded.nbytes)
+    return entry, stored_parts(name, encoded)
+
+
+def stored_parts(name: str, encoded: Encoded) -> dict[str, Array]:
+    """Parts of an encoded tensor under the names they are stored by."""
+    return {encoding.part_name(name, part): array for part, array in encoded.parts.items()}
+
+
+def pack_blob(data: bytes) -> NDArray[np.uint8]:
+    """A program or graph as the tensor that stores it."""
+    return np.frombuffer(zlib.compress(data, 9), np.uint8)
+
+
+def unpack_blob(tensor: Array, place: str) -> bytes:
+    """The inverse of `pack_blob` for a tensor nobody vouches for."""
+    unpacker = zlib.decompressobj()
+    try:
+        data = unpacker.decompress(tensor.tobytes(), MAX_BLOB + 1)
+    except zlib.error as error:
+        raise fail(place, Words(f"no zlib data ({error})"), "a zlib stream", _REMEDY) from error
+    if len(data) > MAX_BLOB:
+        raise fail(place, Words(f"more than {MAX_BLOB} bytes unpacked"), f"at most {MAX_BLOB}", _REMEDY)
+    if not unpacker.eof or unpacker.unused_data:
+        raise fail(place, Words("a cut or padded stream"), "one whole zlib stream", _REMEDY)
+    return data
+
+
+def write(path: StrPath, manifest_: Manifest, tensors: Mapping[str, Array]) -> str:
+    """Write a bundle and return its digest; what `read` would refuse is never written."""
+    text = dumps(manifest_.to_json(), f"{path}: manifest")
+    _assemble(str(path), text, dict(tensors), "")
+    return container.write(path, tensors, {METADATA_KEY: text})
+
+
+def read(path: StrPath) -> Bundle:
+    """Open a bundle; any doubt about it is a BundleError."""
+    file = container.read(path)
+    return _assemble(file.path, own_metadata(file, METADATA_KEY, "bundle"), file.tensors, file.digest)
+
+
+def own_metadata(file: container.Container, key: str, kind: str) -> str:
+    """The JSON that makes a container a bundle, a delta or a checkpoint."""
+    if key not in file.metadata:
+        found = Words(f"the keys {sorted(show_name(k) for k in file.metadata)[:8]}")
+        raise fail(f"{file.path}: metadata", found, f"the key {key}: this is no {kind}", f"give a {kind}")
+    return file.metadata[key]
+
+
+def _assemble(path: str, text: str, tensors: dict[str, Array], digest: str) -> Bundle:
+    place = f"{path}: manifest"
+    made = manifest.parse(loads(text.encode(errors="surrogatepass"), place), place)
+    manifest.check_unique(_stored_names(made), f"{place}: stored tensors")
+    params, kept = {}, {}
+    budget = encoding.MAX_SPARSE
+    for i, entry in enumerate(made.parameters):
+        if entry.encoding != "dense":
+            budget -= entry.size
+        at = f"{place}.parameters[{i}]"
+        if budget < 0:
+            limit = f"at most {encoding.MAX_SPARSE} elements in all sparse tensors"
+            raise fail(f"{at}.shape", list(entry.shape), limit)
+        params[entry.name], mask = _parameter(path, at, entry, tensors)
+        if mask is not None:
+            kept[entry.name] = mask
+    for name in (*made.programs.values(), *made.graphs.values()):
+        _check_blob(path, name, tensors)
+    return Bundle(
+        *(path, made, digest, tensors, params, kept),
+        meta=named(path, tensors, "meta", made.rule.meta),
+        state=named(path, tensors, "state", made.state),
+        statistics=named(path, tensors, "stat", made.statistics),
+    )
+
+
+def _stored_names(made: Manifest) -> Iterator[str]:
+    """Every tensor that the manifest lays claim to; none may be claimed twice."""
+    for entry in made.parameters:
+        yield from (encoding.part_name(entry.name, part) for part in encoding.PARTS[entry.encoding])
+    for prefix, specs in (("meta", made.rule.meta), ("state", made.state), ("stat", made.statistics)):
+        yield from (f"{prefix}.{spec.name}" for spec in specs)
+    yield from made.programs.values()
+    yield from made.graphs.values()
+
+
+def _parameter(
+    path: str, at: str, entry: Parameter, tensors: Mapping[str, Array]
+) -> tuple[Floats, Mask | None]:
+    names = {part: encoding.part_name(entry.name, part) for part in encoding.PARTS[entry.encoding]}
+    parts = {part: find(tensors, name, path) for part, name in names.items()}
+    place = f"{path}: {show_name(entry.name)}"
+    main = parts[encoding.PARTS[entry.encoding][0]]
+    if main.dtype != encoding.VALUES[entry.values]:
+        raise fail(place, Words(str(main.dtype)), f"{entry.values} as {at}.values says", _REMEDY)
+    if main.size != entry.kept:
+        raise fail(f"{at}.kept", entry.kept, f"{main.size}, the stored values", _REMEDY)
+    stored = sum(part.nbytes for part in parts.values())
+    if stored != entry.bytes:
+        raise fail(f"{at}.bytes", entry.bytes, f"{stored}, the stored bytes", _REMEDY)
+    return encoding.decode(entry.encoding, parts, entry.shape, place)
+
+
+def find(tensors: Mapping[str, Array], name: str, path: str) -> Array:
+    """A stored tensor that must be there."""
+    if name not in tensors:
+        raise fail(f"{path}: {show_name(name)}", Words("no such tensor"), "one, as the metadata says")
+    return tensors[name]
+
+
+def named(
+    path: str, tensors: Mapping[str, Array], prefix: str, specs: tuple[TensorSpec, ...]
+) -> dict[str, Array]:
+    """The stored tensors `<prefix>.<name>`, each of the shape and dtype its spec says."""
+    made = {}
+    for spec in specs:
+        tensor = find(tensors, f"{prefix}.{spec.name}", path)
+        if tensor.shape != spec.shape or tensor.dtype.name != spec.dtype:
+            found = Words(f"{tensor.dtype}{list(tensor.shape)}")
+            want = f"{spec.dtype}{list(spec.shape)} as the metadata says"
+            raise fail(f"{path}: {prefix}.{show_name(spec.name)}", found, want)
+        made[spec.name] = tensor
+    return made
+
+
+def _check_blob(path: str, name: str, tensors: Mapping[str, Array]) -> None:
+    tensor = find(tensors, name, path)
+    if tensor.dtype != np.uint8 or tensor.ndim != 1:
+        found = Words(f"{tensor.dtype}{list(tensor.shape)}")
+        raise fail(f"{path}: {show_name(name)}", found, "one dimension of bytes", _REMEDY)

@@ -1,0 +1,118 @@
+"""Read PNG and JPEG images into bytes of one shape. Needs Pillow, which is imported only here."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regrow.errors import SampleError, UnsupportedError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+MAX_PIXELS = 64_000_000  # a large phone photograph; more is taken for a decompression bomb
+_MODES = {1: "L", 3: "RGB"}
+_LITTER = {"thumbs.db", "desktop.ini"}  # what systems leave in folders, beside names that begin with a dot
+
+
+def read(
+    path: Path, shape: tuple[int, ...] | None, invert: bool
+) -> tuple[NDArray[np.uint8], list[str] | None, list[str]]:
+    """One image, a folder of images (no labels), or a folder per class: x (n, *shape), labels, names."""
+    if shape is None or len(shape) != 3 or shape[0] not in _MODES:
+        raise SampleError(
+            f"{path}: images need a shape (1 or 3 channels, height, width), found {shape}; "
+            "use arrays (.npz) for other inputs"
+        )
+    pillow = _pillow(path)
+    files, labels = _files(path)
+    x = np.stack([_read_one(pillow, file, shape) for file in files])
+    return (255 - x if invert else x), labels, [str(file) for file in files]
+
+
+def _pillow(path: Path) -> ModuleType:
+    try:
+        import PIL.Image
+    except ImportError:
+        raise UnsupportedError(
+            f"{path}: reading images needs Pillow, which is not installed; pip install 'regrow[images]'"
+        ) from None
+    return PIL.Image
+
+
+def _files(path: Path) -> tuple[list[Path], list[str] | None]:
+    """Image files in name order, and the folder name of each where there is a folder per class."""
+    if not path.is_dir():
+        return [path], None
+    entries = _entries(path)
+    folders = [entry for entry in entries if entry.is_dir()]
+    if not folders:
+        return _only_images(path, entries), None
+    loose = [entry.name for entry in entries if not entry.is_dir()]
+    if loose:
+        raise SampleError(
+            f"{path}: {loose[0]!r} lies beside {len(folders)} folders, expected only a folder per class; "
+            "move it into its class"
+        )
+    inside = [_only_images(folder, _entries(folder)) for folder in folders]
+    labels = [folder.name for folder, files in zip(folders, inside, strict=True) for _ in files]
+    return [file for files in inside for file in files], labels
+
+
+def _entries(folder: Path) -> list[Path]:
+    found = (e for e in folder.iterdir() if not e.name.startswith(".") and e.name.lower() not in _LITTER)
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _only_images(folder: Path, entries: list[Path]) -> list[Path]:
+    if not entries:
+        raise SampleError(f"{folder}: holds no images; add some or remove the folder")
+    for entry in entries:
+        if entry.is_dir() or entry.suffix.lower() not in SUFFIXES:
+            raise SampleError(f"{entry}: expected {', '.join(SUFFIXES)}; convert it or move it away")
+    return entries
+
+
+def _read_one(pillow: ModuleType, file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    channels, height, width = shape
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large images, which _check_size refuses, and of odd metadata, which is harmless.
+            warnings.simplefilter("ignore")
+            with pillow.open(file, formats=("PNG", "JPEG")) as image:
+                _check_size(file, image)
+                image.draft(_MODES[channels], (width, height))  # a JPEG is decoded no larger than needed
+                fitted = _flat(image, _MODES[channels]).resize((width, height), pillow.Resampling.LANCZOS)
+    # A damaged file reaches us as any of these from Pillow's decoders.
+    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
+        raise SampleError(f"{file}: cannot be decoded ({error}); save it again as PNG or JPEG") from error
+    pixels = np.asarray(fitted, dtype=np.uint8).reshape(height, width, channels)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _check_size(file: Path, image: Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise SampleError(
+            f"{file}: {image.width} x {image.height} pixels, expected at most {MAX_PIXELS}; shrink it"
+        )
+
+
+def _flat(image: Any, mode: str) -> Image:
+    """Upright, on white where transparent, 8 bits per channel."""
+    from PIL import Image as Pillow
+    from PIL import ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits: convert() would clip instead of scale
+        return Pillow.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)).convert(mode)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Pillow.alpha_composite(Pillow.new("RGBA", image.size, "white"), image)
+    flat: Image = image.convert(mode)
+    return flat

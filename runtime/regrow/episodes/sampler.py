@@ -1,0 +1,73 @@
+"""Draw episodes: (source, sizes, seed, index) -> Episode, a pure function with the same answer everywhere.
+
+Episode `index` needs none before it, so any process can draw any part of a sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from regrow.episodes.draws import Draws
+from regrow.episodes.source import ClassSource, Episode, Source
+from regrow.errors import SampleError
+
+
+def sample(source: Source, n_way: int, k_shot: int, queries: int, seed: int, index: int) -> Episode:
+    """Draw one episode with `k_shot` support and `queries` query samples per class, none in both.
+
+    A task source has no classes: there n_way is 1.
+    """
+    _check(source, n_way, k_shot, queries, index)
+    if source.task == "regression":
+        return source.episode(k_shot, queries, seed, index)
+    draws = Draws("episode", seed, index)
+    chosen = [int(c) for c in draws.order(source.n_classes)[:n_way]]
+    support, query = [], []
+    for c in chosen:
+        _check_class(source, c, k_shot, queries)
+        picks = draws.order(source.samples(c))[: k_shot + queries]
+        x = source.take(c, picks)
+        support.append(x[:k_shot])
+        query.append(x[k_shot:])
+    labels = np.arange(n_way, dtype=np.int64)
+    return Episode(
+        support_x=np.concatenate(support),
+        support_y=np.repeat(labels, k_shot),
+        query_x=np.concatenate(query),
+        query_y=np.repeat(labels, queries),
+        classes=tuple(source.classes[c] for c in chosen),
+    )
+
+
+def episodes(
+    source: Source, n_way: int, k_shot: int, queries: int, seed: int, *, start: int = 0, count: int
+) -> Iterator[Episode]:
+    """Episodes `start` .. `start + count - 1` of one seed, in order."""
+    for index in range(start, start + count):
+        yield sample(source, n_way, k_shot, queries, seed, index)
+
+
+def _check(source: Source, n_way: int, k_shot: int, queries: int, index: int) -> None:
+    if k_shot < 1:
+        raise SampleError(f"episode: k_shot is {k_shot}, expected 1 or more; ask for at least one")
+    if queries < 0 or index < 0:
+        raise SampleError(f"episode: queries {queries}, index {index}: expected 0 or more; raise it")
+    if source.task == "regression":
+        if n_way != 1:
+            raise SampleError(f"episode: n_way is {n_way}, but regression has no classes; use 1")
+    elif not 2 <= n_way <= source.n_classes:
+        raise SampleError(
+            f"episode: n_way is {n_way}, expected 2 to {source.n_classes} (the classes of this source); "
+            "ask for fewer ways or open a source with more classes"
+        )
+
+
+def _check_class(source: ClassSource, c: int, k_shot: int, queries: int) -> None:
+    have = source.samples(c)
+    if have < k_shot + queries:
+        raise SampleError(
+            f"episode: class {source.classes[c]!r} has {have} samples, expected at least {k_shot + queries} "
+            f"(k_shot {k_shot} + queries {queries}); ask for fewer shots or queries"
+        )

@@ -1,0 +1,140 @@
+"""`regrow export` as a user types it: a checkpoint, a module of one's own, and what can go wrong."""
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("safetensors")
+
+from safetensors.torch import save_file
+
+import regrow
+from regrow import checkpoint
+from regrow.checkpoint import Checkpoint
+from regrow.cli import main
+from regrow.manifest import InputSpec
+from regrow_trainer.backbones.conv4 import Conv4
+
+CONV4 = {"path": "regrow_trainer.backbones.conv4:Conv4", "args": {"width": 4, "depth": 2}}
+
+
+def written(path, *, backbone=CONV4, masked=True, **changes):
+    """A checkpoint of a tiny Conv4, as the trainer writes one."""
+    torch.manual_seed(0)
+    params = {n: p.detach().numpy().copy() for n, p in Conv4(**CONV4["args"]).named_parameters()}
+    for name, array in params.items():
+        if array.ndim == 1:
+            array += np.linspace(0.1, 0.2, array.size, dtype=np.float32)
+        assert name
+    masks = {"blocks.1.conv.weight": np.arange(144).reshape(4, 4, 3, 3) % 4 == 0} if masked else {}
+    for name, mask in masks.items():
+        params[name] *= mask
+    fields = {
+        "backbone": backbone,
+        "rule": {"path": "regrow_trainer.rules.sgd:sgd", "args": {"lr": 0.1}},
+        "adaptable": ("*",),
+        "steps": 2,
+        "loss": "cross_entropy",
+        "batch_norm": "support",
+        "input": InputSpec(),
+        "n_out": 5,
+        "params": params,
+        "masks": masks,
+        "meta": {"lr": np.asarray(0.25, np.float32)},
+        "extra": {},
+        "provenance": {"method": "fomaml"},
+        "recipe": {"data": {"validation": "glyphs:val", "args": {}}},
+        "iteration": 3,
+    }
+    checkpoint.write(path, Checkpoint(**(fields | changes)))
+    return path
+
+
+def run(*words):
+    return main([str(w) for w in words])
+
+
+def test_a_checkpoint_becomes_a_bundle_with_its_masks_and_rates(tmp_path, capsys):
+    ckpt, out = written(tmp_path / "c.safetensors"), tmp_path / "m.regrow"
+    assert run("export", ckpt, "-o", out, "--onnx", tmp_path / "onnx", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["bytes"] == out.stat().st_size
+    model = regrow.open(out)
+    assert model.rule.steps == 2
+    assert float(model.bundle.meta["lr"]) == 0.25  # the trained rate, not the recipe's first guess
+    sparse = {p.name: p for p in model.manifest.parameters}["blocks.1.conv.weight"]
+    assert (sparse.adaptable, sparse.kept) == ("kept", 36)
+    assert model.manifest.provenance["backbone"] == CONV4
+    assert model.manifest.provenance["method"] == "fomaml"
+    assert {p.name for p in (tmp_path / "onnx").iterdir()} == {"adapt.onnx", "predict.onnx", "manifest.json"}
+
+
+def test_the_table_for_people_says_what_was_and_was_not_measured(tmp_path, capsys):
+    assert run("export", written(tmp_path / "c.safetensors"), "-o", tmp_path / "m.regrow") == 0
+    text = capsys.readouterr().out
+    assert "not measured: no episodes were given" in text
+    assert "onnx engine, step-1 gradient" in text
+
+
+MODULE = """
+from regrow_trainer.backbones.conv4 import Conv4
+def build():
+    return Conv4(width=4, depth=2)
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    """A user's package with a network, its weights and a few samples."""
+    (tmp_path / "mynet.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    torch.manual_seed(1)
+    save_file(Conv4(width=4, depth=2).state_dict(), tmp_path / "w.safetensors")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((6, 1, 28, 28), np.float32))
+    return tmp_path
+
+
+def test_a_module_of_ones_own_is_exported_by_its_path(own_module, capsys):
+    out = own_module / "m.regrow"
+    words = ["export", "mynet:build", "-o", out, "--weights", own_module / "w.safetensors"]
+    words += ["--example", own_module / "x.npy", "--adaptable", "head.*", "--lr", "0.02", "--steps", "3"]
+    assert run(*words) == 0
+    model = regrow.open(out)
+    assert [p.name for p in model.adaptable] == ["head.weight", "head.bias"]
+    assert model.rule.steps == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"backbone": {"path": "os:system", "args": {}}}, "outside regrow_trainer"),
+        ({"backbone": {"path": "regrow_trainer.backbones.conv4:Conv5", "args": {}}}, "Conv5"),
+        ({"backbone": {"path": CONV4["path"], "args": {"width": 4, "depth": 3}}}, "do not fit"),
+        ({"rule": {"path": "mymodule:rule", "args": {}}}, "outside regrow_trainer"),
+    ],
+)
+def test_a_foreign_checkpoint_is_refused_in_one_line(tmp_path, capsys, change, expected):
+    ckpt = written(tmp_path / "c.safetensors", masked=False, **change)
+    assert run("export", ckpt, "-o", tmp_path / "m.regrow") == 2
+    text = capsys.readouterr().err.splitlines()[-1]
+    assert expected in text
+    assert not (tmp_path / "m.regrow").exists()
+
+
+def test_an_existing_bundle_is_not_replaced_unasked(tmp_path, capsys):
+    (tmp_path / "m.regrow").write_bytes(b"precious")
+    assert run("export", written(tmp_path / "c.safetensors"), "-o", tmp_path / "m.regrow") == 2
+    assert "--force" in capsys.readouterr().err
+    assert (tmp_path / "m.regrow").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("missing", ["nosuch.safetensors", "nosuch.module:build"])
+def test_what_is_not_there_is_named(tmp_path, capsys, missing):
+    words = ["export", missing, "-o", tmp_path / "m.regrow"]
+    words += ["--example", "x.npy"] if ":" in missing else []
+    assert run(*words) == 2
+    assert "nosuch" in capsys.readouterr().err

@@ -1,0 +1,17 @@
+"""docs/coverage.md is what the tables say."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from regrow_exporter.coverage import document
+
+
+def test_the_page_is_up_to_date():
+    page = Path(__file__).parents[2] / "docs" / "coverage.md"
+    if not page.parent.is_dir():
+        pytest.skip("no docs beside an installed package")
+    assert page.read_text() == document()

@@ -1,0 +1,100 @@
+"""The wheel a user installs: built without a network, three typed packages, numpy as its only requirement."""
+
+import email
+import email.message
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+WHEEL_BYTES = 400_000
+
+
+def project() -> dict[str, Any]:
+    table: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return table
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("hatchling")
+    folder = tmp_path_factory.mktemp("wheel")
+    # The backend itself, not pip: pip would fetch a build environment from the network.
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def read_metadata(wheel: Path) -> email.message.Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
+        return email.message_from_bytes(archive.read(name))
+
+
+def test_the_wheel_holds_three_typed_packages_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    packages = {"regrow", "regrow_exporter", "regrow_trainer"}
+    assert {f"{p}/py.typed" for p in packages} <= set(names)
+    assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == packages
+    assert any(n.endswith("licenses/LICENSE") for n in names)
+
+
+def test_every_source_file_is_in_the_wheel(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    for folder in ("runtime", "exporter", "trainer"):
+        own = {str(p.relative_to(ROOT / folder)) for p in (ROOT / folder).glob("regrow*/**/*.py")}
+        assert own <= names, sorted(own - names)
+
+
+def test_the_recipes_travel_with_the_trainer(wheel: Path) -> None:
+    own = {f"regrow_trainer/recipes/{p.name}" for p in (ROOT / "recipes").glob("*.toml")}
+    assert own
+    with zipfile.ZipFile(wheel) as archive:
+        assert own <= set(archive.namelist())
+
+
+def test_numpy_is_the_only_thing_a_device_must_install(wheel: Path) -> None:
+    requirements = read_metadata(wheel).get_all("Requires-Dist") or []
+    unconditional = [r for r in requirements if "extra ==" not in r]
+    assert [re.split(r"[^\w-]", r)[0] for r in unconditional] == ["numpy"]
+
+
+def test_the_wheel_stays_small(wheel: Path) -> None:
+    assert wheel.stat().st_size <= WHEEL_BYTES, f"{wheel.stat().st_size} bytes, budget {WHEEL_BYTES}"
+
+
+def test_the_version_is_written_once() -> None:
+    version = str(project()["version"])
+    assert metadata.version("regrow") == version
+    literal = re.compile(rf"[\"']{re.escape(version)}[\"']")
+    files = [p for f in ("runtime", "exporter", "trainer") for p in (ROOT / f).rglob("*.py")]
+    assert [str(p) for p in files if literal.search(p.read_text(encoding="utf-8"))] == []
+
+
+def test_every_requirement_has_an_exact_pin() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert [p for p in pins if not re.fullmatch(r"[a-z0-9-]+==[0-9.]+", p)] == []
+    table = project()
+    wanted = list(table["dependencies"])
+    for extra in table["optional-dependencies"].values():
+        wanted += extra
+    names = {re.split(r"[^\w-]", r)[0].lower() for r in wanted}
+    assert names <= {p.split("==")[0] for p in pins}
+
+
+def test_every_command_of_the_package_loads() -> None:
+    points = metadata.entry_points(group="regrow.commands")
+    assert {"demo", "inspect", "adapt", "predict", "bench", "data"} <= {p.name for p in points}
+    assert [p.name for p in points if p.load().name != p.name] == []

@@ -1,0 +1,69 @@
+"""Masks: exact counts, nested rounds, the classifier spared."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from regrow.errors import UnsupportedError
+from regrow_trainer.backbones.conv4 import Conv4
+from regrow_trainer.learner import initial_params
+from regrow_trainer.pruners import make_masks, prunable
+from regrow_trainer.tensors import Tensors, zero
+
+
+@pytest.fixture
+def params() -> Tensors:
+    torch.manual_seed(0)
+    return initial_params(Conv4((1, 28, 28), 5, width=7, depth=3))
+
+
+def test_only_weights_before_the_classifier_are_prunable(params: Tensors) -> None:
+    assert prunable(params) == tuple(f"blocks.{i}.conv.weight" for i in range(3))
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.5, 0.85, 0.999])
+def test_counts_are_exact_in_every_layer(params: Tensors, sparsity: float) -> None:
+    for name, mask in make_masks("magnitude", params, {}, sparsity, "layer").items():
+        assert int((~mask).sum()) == int(sparsity * mask.numel() + 0.5), name
+        scores = torch.cat([params[name][~mask].abs(), params[name][mask].abs()])
+        assert torch.equal(scores[: int((~mask).sum())].sort()[0], scores.sort()[0][: int((~mask).sum())])
+
+
+def test_a_global_count_is_exact_and_weights_compete_across_layers(params: Tensors) -> None:
+    params["blocks.1.conv.weight"] *= 0.001
+    masks = make_masks("magnitude", params, {}, 0.4, "global")
+    size = sum(m.numel() for m in masks.values())
+    assert sum(int((~m).sum()) for m in masks.values()) == int(0.4 * size + 0.5)
+    assert float(masks["blocks.1.conv.weight"].float().mean()) < 0.2
+    assert float(masks["blocks.2.conv.weight"].float().mean()) > 0.8
+
+
+def test_ties_fall_by_index(params: Tensors) -> None:
+    equal = {n: torch.ones_like(p) for n, p in params.items()}
+    for mask in make_masks("magnitude", equal, {}, 0.5, "layer").values():
+        gone = int(0.5 * mask.numel() + 0.5)
+        assert not mask.flatten()[:gone].any()
+        assert mask.flatten()[gone:].all()
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_rounds_are_nested_even_when_survivors_become_zero(params: Tensors, scope: str) -> None:
+    masks: Tensors = {}
+    for sparsity in (0.2, 0.4, 0.6):
+        before = masks
+        masks = make_masks("magnitude", params, masks, sparsity, scope)
+        assert all(not (masks[n] & ~before[n]).any() for n in before)
+        # Exact zeros tie with what was pruned; a kept one must not come back for it.
+        params = {n: torch.zeros_like(p) for n, p in zero(masks, params).items()}
+
+
+def test_nothing_to_prune_is_said() -> None:
+    with pytest.raises(UnsupportedError, match="two or more dimensions"):
+        make_masks(
+            "magnitude", {"head.weight": torch.ones(3, 2), "head.bias": torch.ones(3)}, {}, 0.5, "layer"
+        )
+
+
+def test_an_unknown_pruner_names_the_nearest(params: Tensors) -> None:
+    with pytest.raises(UnsupportedError, match="did you mean 'magnitude'"):
+        make_masks("magnitud", params, {}, 0.5, "layer")

@@ -1,0 +1,151 @@
+"""From a recipe or a checkpoint to a learner that can run, and back to the fields a checkpoint needs."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from regrow.checkpoint import Checkpoint
+from regrow.episodes import Source, open_source
+from regrow.errors import UnsupportedError
+from regrow.manifest import InputSpec
+from regrow_trainer import backbones, rules
+from regrow_trainer.learner import Learner, Loss, Policy, initial_params, make_learner
+from regrow_trainer.pruners import pruner
+from regrow_trainer.recipe import Recipe, parse_recipe
+from regrow_trainer.state import State, extra_of, fresh, progress_of
+from regrow_trainer.strategies import Strategy, strategy
+from regrow_trainer.tables import path_of
+from regrow_trainer.tensors import Tensors, to_arrays
+
+
+@dataclass(frozen=True)
+class Built:
+    """A recipe brought to life: what runs, and how a checkpoint names it."""
+
+    recipe: Recipe
+    learner: Learner
+    strategy: Strategy
+    backbone: dict[str, Any]
+    rule: dict[str, Any]
+    input: InputSpec
+    outputs: int
+
+    def start(self) -> State:
+        """The initial state: the backbone's own weights, the rule's own rates."""
+        params = initial_params(self.learner.module)
+        return fresh(params, self.meta(params), {})
+
+    def meta(self, params: Tensors) -> Tensors:
+        """The rule's meta tensors for these weights."""
+        return self.learner.rule.meta({name: params[name] for name in self.learner.adaptable})
+
+
+def build(recipe: Recipe) -> Built:
+    """Everything a recipe names, found and checked against its data before anything runs."""
+    source = open_data(recipe, recipe.data.train)
+    check_data(recipe, source)
+    if recipe.prune is not None:
+        pruner(recipe.prune.pruner)
+    shape = tuple(source.sample_shape)
+    outputs = recipe.data.n_way if source.task == "classification" else 1
+    path, args = backbones.define(recipe.backbone.name, recipe.backbone.args, shape, outputs)
+    rule: dict[str, Any] = {"path": path_of("rule", recipe.rule.name, rules.RULES), "args": recipe.rule.args}
+    spec = InputSpec(
+        shape=shape,
+        kind="image" if len(shape) == 3 else "vector",
+        mean=float(recipe.input.mean),
+        std=float(recipe.input.std),
+        invert=recipe.input.invert,
+    )
+    part = recipe.learner
+    learner = make_learner(
+        backbones.build(path, args, recipe.seed),
+        rules.build(rule["path"], rule["args"]),
+        tuple(part.adaptable),
+        part.steps,
+        part.loss,
+        part.batch_norm,
+    )
+    named = {"path": path, "args": args}
+    return Built(recipe, learner, strategy(recipe.train.strategy), named, rule, spec, outputs)
+
+
+def rebuild(checkpoint: Checkpoint, place: str) -> Built:
+    """The same from a checkpoint: its recipe is in it."""
+    return build(parse_recipe(checkpoint.recipe, place))
+
+
+def open_data(recipe: Recipe, name: str) -> Source:
+    """A source of the recipe."""
+    return open_source(name, **recipe.data.args)
+
+
+def check_data(recipe: Recipe, source: Source) -> None:
+    """The loss and the ways must fit the task, or training would fail later with torch's words."""
+    wanted = "cross_entropy" if source.task == "classification" else "mse"
+    if recipe.learner.loss != wanted:
+        raise UnsupportedError(
+            f"recipe {recipe.name}: learner.loss is {recipe.learner.loss!r}, expected {wanted!r} for the "
+            f"{source.task} source {recipe.data.train!r}; change one of them"
+        )
+
+
+def to_checkpoint(built: Built, state: State, origin: dict[str, Any], *, resumable: bool) -> Checkpoint:
+    """A checkpoint of a state; only a resumable one carries optimiser and generator."""
+    recipe = built.recipe
+    loss: Loss = built.learner.loss
+    policy: Policy = built.learner.batch_norm
+    return Checkpoint(
+        backbone=built.backbone,
+        rule=built.rule,
+        adaptable=tuple(recipe.learner.adaptable),
+        steps=built.learner.steps,
+        loss=loss,
+        batch_norm=policy,
+        input=built.input,
+        n_out=built.outputs,
+        params=to_arrays(state.params),
+        masks=to_arrays(state.masks),
+        meta=to_arrays(state.meta),
+        extra=extra_of(state) if resumable else {},
+        provenance=provenance(built, state, origin),
+        recipe=recipe.model_dump(mode="json", exclude_none=True),
+        iteration=state.iteration,
+    )
+
+
+def provenance(built: Built, state: State, origin: dict[str, Any]) -> dict[str, Any]:
+    """How these weights came to be, for people and for resuming."""
+    recipe = built.recipe
+    return {
+        "method": f"{recipe.train.strategy} + {recipe.rule.name}",
+        "recipe": recipe.name,
+        "data": recipe.data.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "sparsity": sparsity_of(state.masks),
+        "origin": origin,
+        "meta_iterations": origin.get("meta_iterations", 0) + state.iteration,
+        "progress": progress_of(state),
+        "versions": {
+            "regrow": version("regrow"),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def sparsity_of(masks: Tensors) -> float:
+    """The pruned share of all masked tensors."""
+    size = sum(m.numel() for m in masks.values())
+    kept = sum(int(m.sum()) for m in masks.values())
+    return 1 - kept / size if size else 0.0
+
+
+__all__ = ["Built", "build", "check_data", "open_data", "rebuild", "to_checkpoint"]

@@ -1,0 +1,174 @@
+"""Recipes: a TOML file that says everything a run depends on. Reads and checks; runs nothing.
+
+A wrong or unknown key is a RegrowError that names file, key, found, expected and the nearest key there is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from regrow.errors import RegrowError
+from regrow.files import StrPath
+
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Data(_Part):
+    """Where episodes come from and how large they are; a regression has n_way 1."""
+
+    train: str
+    validation: str
+    test: str
+    args: dict[str, Any] = {}
+    n_way: Positive = 5
+    k_shot: Positive = 1
+    queries: Positive = 5
+
+
+class Named(_Part):
+    """A table name or dotted path, and its arguments."""
+
+    name: str
+    args: dict[str, Any] = {}
+
+
+class Input(_Part):
+    """Model input = (value - mean) / std; `invert` concerns image files only."""
+
+    mean: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    std: Rate = 1.0
+    invert: bool = False
+
+
+class LearnerPart(_Part):
+    """How the device will adapt."""
+
+    adaptable: Annotated[list[str], Field(min_length=1)] = ["*"]
+    steps: Positive = 1
+    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    batch_norm: Literal["none", "support", "transductive"] = "support"
+
+
+class Training(_Part):
+    """The outer loop. `tasks` per iteration; `rule_lr` 0 keeps the rule's own rates as given."""
+
+    strategy: str = "first_order"
+    iterations: Natural
+    tasks: Positive = 16
+    lr: Rate = 1e-3
+    rule_lr: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    schedule: Literal["constant", "cosine"] = "cosine"
+    clip: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    batching: Literal["auto", "vmap", "loop"] = "auto"
+    checkpoint_seconds: Rate = 30.0
+
+
+class Validation(_Part):
+    """Every `every` iterations on `episodes` fixed episodes; `patience` 0 never stops early."""
+
+    every: Positive = 250
+    episodes: Positive = 100
+    queries: Positive = 5
+    patience: Natural = 0
+
+
+class Prune(_Part):
+    """Which weights stay; `schedule` is "oneshot" or "iterative:SHARE", a share of all weights per round."""
+
+    pruner: str = "magnitude"
+    sparsity: Annotated[float, Field(ge=0, lt=1)]
+    scope: Literal["layer", "global"] = "layer"
+    schedule: Annotated[str, Field(pattern=r"^(oneshot|iterative:0?\.[0-9]+)$")] = "oneshot"
+
+
+class Recipe(_Part):
+    """One run, complete."""
+
+    name: Annotated[str, Field(min_length=1)]
+    seed: Natural = 0
+    data: Data
+    input: Input = Input()
+    backbone: Named
+    rule: Named = Named(name="sgd")
+    learner: LearnerPart = LearnerPart()
+    train: Training
+    validation: Validation = Validation()
+    prune: Prune | None = None
+
+
+def load_recipe(path: StrPath, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a TOML recipe; `overrides` are "section.key=value" with TOML values."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RegrowError(f"{path}: cannot be read as a recipe: {error}; give a TOML file") from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RegrowError(f"{path}: is no TOML: {error}, expected 'key = value' lines; correct it") from error
+    return parse_recipe(data, str(path), overrides)
+
+
+def parse_recipe(data: Mapping[str, Any], place: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Check plain data against the schema; `place` opens every error."""
+    merged = _copy(data)
+    for override in overrides:
+        _override(merged, override, place)
+    try:
+        return Recipe.model_validate(merged)
+    except ValidationError as error:
+        raise RegrowError("; ".join(_explain(place, e, merged) for e in error.errors())) from error
+
+
+def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in data.items()}
+
+
+def _override(data: dict[str, Any], text: str, place: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise RegrowError(f"{place}: --set {text!r}, expected section.key=value; e.g. --set train.tasks=8")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value  # a bare word is text, as shells strip the quotes TOML wants
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+        if not isinstance(data, dict):
+            raise RegrowError(f"{place}: --set {text!r}: {section!r} is a value, expected a section")
+    data[last] = parsed
+
+
+def _explain(place: str, error: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    where: tuple[str | int, ...] = error["loc"]
+    key = ".".join(str(part) for part in where)
+    if error["type"] == "extra_forbidden":
+        known = _keys(where[:-1])
+        near = difflib.get_close_matches(str(where[-1]), known, 1, 0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"{place}: {key}: unknown key, expected one of this section's; {hint}"
+    if error["type"] == "missing":
+        return f"{place}: {key}: found nothing, expected a value; add the key"
+    return f"{place}: {key}: found {error['input']!r}, expected: {error['msg']}; correct it"
+
+
+def _keys(where: Sequence[str | int]) -> list[str]:
+    """The keys of a section, by walking the models."""
+    model: Any = Recipe
+    for part in where:
+        annotation = model.model_fields[str(part)].annotation
+        model = Prune if part == "prune" else annotation
+    return list(model.model_fields)

@@ -1,0 +1,34 @@
+"""What a run does when, as pure functions of the iteration: learning rate and pruning rounds."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from regrow_trainer.recipe import Prune
+
+
+def rounds(prune: Prune | None, iterations: int) -> list[tuple[int, float]]:
+    """(iteration, sparsity) of every pruning round; rounds share the iterations evenly.
+
+    A round removes a share of the *original* count, the last one what is left to do: 10 % of the remainder
+    would never reach 85 %.
+    """
+    if prune is None:
+        return []
+    if prune.schedule == "oneshot":
+        return [(0, prune.sparsity)]
+    share = float(prune.schedule.partition(":")[2])
+    count = max(1, math.ceil(prune.sparsity / share - 1e-9))
+    return [(i * iterations // count, min(prune.sparsity, share * (i + 1))) for i in range(count)]
+
+
+def learning_rate(
+    peak: float, schedule: Literal["constant", "cosine"], iteration: int, starts: list[int], iterations: int
+) -> float:
+    """Cosine from `peak` to 0, anew in every segment between two `starts`."""
+    if schedule == "constant":
+        return peak
+    begin = max((s for s in starts if s <= iteration), default=0)
+    end = min((s for s in starts if s > iteration), default=iterations)
+    return peak * 0.5 * (1 + math.cos(math.pi * (iteration - begin) / max(1, end - begin)))

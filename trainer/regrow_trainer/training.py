@@ -1,0 +1,227 @@
+"""The outer loop: meta-train, prune on schedule, validate, keep the best, survive a kill.
+
+A step makes a new state from the old one and touches nothing else, so a run can be interrupted anywhere and
+goes on with the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regrow import checkpoint
+from regrow.checkpoint import Checkpoint
+from regrow.errors import RegrowError
+from regrow.progress import Progress
+from regrow_trainer.adam import Moments, adam
+from regrow_trainer.batching import Workers
+from regrow_trainer.build import Built, build, open_data, to_checkpoint
+from regrow_trainer.feed import TRAIN, VALIDATION, batches, draw, stream_seed
+from regrow_trainer.learner import Learner, Scores, Task
+from regrow_trainer.metrics import Metrics
+from regrow_trainer.pruners import make_masks
+from regrow_trainer.recipe import Recipe
+from regrow_trainer.rundir import RunDir, open_run
+from regrow_trainer.schedule import learning_rate, rounds
+from regrow_trainer.state import Best, State, fresh, restore
+from regrow_trainer.tensors import Tensors, to_tensors, zero
+
+_METRICS_EVERY = 10
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    *,
+    start: Checkpoint | None = None,
+    resume: bool = False,
+    force: bool = False,
+    workers: int | None = None,
+    tensorboard: bool = False,
+    label: str = "train",
+) -> RunDir:
+    """Run a recipe into a folder; `start` gives the first weights. Ctrl-C saves and is raised again."""
+    built = build(recipe)
+    state, origin = _begin(built, start)
+    run = open_run(out, resume=resume, force=force)
+    if resume:
+        state, origin = _resume(built, run)
+    with (
+        Metrics(run.metrics, state.iteration, tensorboard) as metrics,
+        Workers(built.learner, recipe.train.batching, workers) as pool,
+    ):
+        _Run(built, run, origin, label).go(state, metrics, pool)
+    if not run.best.exists():
+        raise RegrowError(
+            f"{out}: no validation had a finite loss, expected one; "
+            "lower rule.args.lr or train.lr and use --force"
+        )
+    return run
+
+
+def _begin(built: Built, start: Checkpoint | None) -> tuple[State, dict[str, Any]]:
+    state = built.start()
+    if start is None:
+        return state, {}
+    params = to_tensors(start.params)
+    want = {n: tuple(p.shape) for n, p in state.params.items()}
+    found = {n: tuple(p.shape) for n, p in params.items()}
+    if want != found:
+        wrong = sorted(set(want.items()) ^ set(found.items()))[0][0]
+        raise RegrowError(
+            f"start: the checkpoint's parameter {wrong!r} is {found.get(wrong, 'missing')}, expected "
+            f"{want.get(wrong, 'none of that name')}; use the recipe it was trained with"
+        )
+    before = start.provenance.get("meta_iterations", start.iteration)
+    origin = {"recipe": start.provenance.get("recipe", ""), "meta_iterations": before}
+    # Rates that were learned go with the weights, unless this recipe gives the rule other arguments.
+    meta = to_tensors(start.meta) if start.rule == built.rule else built.meta(params)
+    return fresh(params, meta, to_tensors(start.masks)), origin
+
+
+def _resume(built: Built, run: RunDir) -> tuple[State, dict[str, Any]]:
+    saved = checkpoint.read(run.last)
+    if saved.recipe != built.recipe.model_dump(mode="json", exclude_none=True):
+        raise RegrowError(
+            f"{run.last}: was written by another recipe than this one, expected the same; "
+            "resume with the recipe and --set options it began with, or choose another -o"
+        )
+    return restore(str(run.last), saved), saved.provenance["origin"]
+
+
+class _Run:
+    """One run's fixed parts; what changes is passed from step to step."""
+
+    def __init__(self, built: Built, run: RunDir, origin: dict[str, Any], label: str) -> None:
+        self.built, self.run, self.origin, self.label = built, run, origin, label
+        self.recipe = built.recipe
+        self.options = built.recipe.train
+        self.rounds = rounds(self.recipe.prune, self.options.iterations)
+        source = open_data(self.recipe, self.recipe.data.validation)
+        check, data = self.recipe.validation, self.recipe.data
+        seed = stream_seed(self.recipe.seed, VALIDATION)
+        self.validation = draw(source, data, self.recipe.input, check.queries, seed, 0, check.episodes)
+
+    def go(self, state: State, metrics: Metrics, pool: Workers) -> None:
+        """Iterate to the end, or to Ctrl-C; the folder then holds the state reached."""
+        options, total = self.options, self.options.iterations
+        source = open_data(self.recipe, self.recipe.data.train)
+        seed = stream_seed(self.recipe.seed, TRAIN)
+        saved = time.monotonic()
+        try:
+            with (
+                Progress(total, self.label) as progress,
+                batches(
+                    source, self.recipe.data, self.recipe.input, seed, options.tasks, state.iteration, total
+                ) as feed,
+            ):
+                progress.start_at(state.iteration)
+                if total == 0:
+                    state = self._validate(self._prune(state), metrics, pool)
+                while state.iteration < total and not self._stopped(state):
+                    state = self._iterate(self._prune(state), next(feed), metrics, pool, progress.update)
+                    if time.monotonic() - saved > options.checkpoint_seconds:
+                        self._save(state)
+                        saved = time.monotonic()
+        finally:
+            self._save(state)
+
+    def _save(self, state: State) -> None:
+        checkpoint.write(self.run.last, to_checkpoint(self.built, state, self.origin, resumable=True))
+
+    def _stopped(self, state: State) -> bool:
+        patience = self.recipe.validation.patience
+        return patience > 0 and state.stale >= patience
+
+    def _prune(self, state: State) -> State:
+        """The rounds due at this iteration: masks from the weights, optimiser moments forgotten."""
+        for iteration, sparsity in self.rounds:
+            plan = self.recipe.prune
+            if plan is None or iteration != state.iteration:
+                continue
+            masks = make_masks(plan.pruner, state.params, state.masks, sparsity, plan.scope)
+            params = zero(masks, state.params)
+            # Old moments would move pruned weights again and push the rest towards a net that is gone.
+            state = replace(state, params=params, masks=masks, moments=Moments.zeros(params))
+        return state
+
+    def _iterate(
+        self, state: State, tasks: Task, metrics: Metrics, pool: Workers, show: Callable[..., None]
+    ) -> State:
+        began = time.monotonic()
+        params, meta, masks, estimate = state.params, state.meta, state.masks, self.built.strategy
+        out = pool.mean(lambda learner, task: estimate(learner, params, meta, masks, task), tasks)
+        state = self._step(state, out.params, out.meta)
+        loss, accuracy = float(out.loss), float(out.accuracy)
+        speed = len(tasks.support_x) / (time.monotonic() - began)
+        figures = {**self._figures(loss, accuracy), "tasks_per_s": speed}
+        show(state.iteration, **{name: value for name, value in figures.items() if value is not None})
+        if state.iteration % _METRICS_EVERY == 0:
+            record = {"kind": "train", "iteration": state.iteration, "skipped": state.skipped}
+            metrics.write({**record, **figures})
+        if state.iteration % self.recipe.validation.every == 0 or state.iteration == self.options.iterations:
+            state = self._validate(state, metrics, pool)
+        return state
+
+    def _figures(self, loss: float, accuracy: float) -> dict[str, float | None]:
+        """What is reported; JSON knows no NaN."""
+        shown: dict[str, float | None] = {"loss": loss if math.isfinite(loss) else None}
+        return {**shown, "accuracy": accuracy} if self.built.learner.loss == "cross_entropy" else shown
+
+    def _step(self, state: State, grads: Tensors, meta_grads: Tensors) -> State:
+        """One outer step; a gradient that is not finite is skipped and counted."""
+        options = self.options
+        norm = math.sqrt(sum(float((g * g).sum()) for g in [*grads.values(), *meta_grads.values()]))
+        iteration = state.iteration + 1
+        if not math.isfinite(norm):
+            return replace(state, iteration=iteration, skipped=state.skipped + 1)
+        scale = min(1.0, options.clip / norm) if options.clip and norm else 1.0
+        starts = [start for start, _ in self.rounds]
+        share = learning_rate(1.0, options.schedule, state.iteration, starts, options.iterations)
+        params, moments = adam(state.params, _scaled(grads, scale), state.moments, options.lr * share)
+        meta, rule_moments = state.meta, state.rule_moments
+        if options.rule_lr:
+            meta, rule_moments = adam(meta, _scaled(meta_grads, scale), rule_moments, options.rule_lr * share)
+        return replace(
+            state,
+            params=zero(state.masks, params),
+            meta=meta,
+            moments=moments,
+            rule_moments=rule_moments,
+            iteration=iteration,
+        )
+
+    def _validate(self, state: State, metrics: Metrics, pool: Workers) -> State:
+        """Score the fixed validation episodes; the best learner so far is written at once."""
+        params, meta, masks = state.params, state.meta, state.masks
+
+        def score(learner: Learner, task: Task) -> Scores:
+            x, y = task.support_x, task.support_y
+            return learner.query_scores(learner.adapt(params, meta, masks, x, y, learner.steps), task)
+
+        with torch.no_grad():
+            loss, accuracy = (float(value) for value in pool.mean(score, self.validation))
+        record = {"kind": "validation", "iteration": state.iteration, **self._figures(loss, accuracy)}
+        metrics.write(record)
+        value = accuracy if self.built.learner.loss == "cross_entropy" else -loss
+        state = replace(state, history=(*state.history, record))
+        # Up to the last pruning round, which opens the next iteration, a learner is denser than asked for.
+        last_round = max((start for start, _ in self.rounds), default=0)
+        if last_round and state.iteration <= last_round:
+            return state
+        if not math.isfinite(loss) or (state.best is not None and value <= state.best.score):
+            return replace(state, stale=state.stale + 1)
+        state = replace(state, best=Best(value, state.iteration), stale=0)
+        checkpoint.write(self.run.best, to_checkpoint(self.built, state, self.origin, resumable=False))
+        return state
+
+
+def _scaled(grads: Tensors, scale: float) -> dict[str, Tensor]:
+    return {name: g * scale for name, g in grads.items()}
