@@ -65,8 +65,7 @@ def measure(case: dict[str, Any], tasks: Task, repeats: int) -> dict[str, Any]:
     meta = learner.rule.meta(params)
     chosen = strategy(case["strategy"])
     wall, processor = [], []
-    batching.CHUNK = case["chunk"]
-    with Workers(learner, case["batching"], case["workers"]) as pool:
+    with Workers(learner, case["batching"], case["workers"], case["chunk"]) as pool:
         for _ in range(repeats + 1):
             began = time.perf_counter(), time.process_time()
             pool.mean(lambda one, task: chosen(one, params, meta, {}, task), tasks)

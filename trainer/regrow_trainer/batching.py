@@ -23,15 +23,16 @@ from regrow_trainer.learner import Learner, Task
 Batching = Literal["auto", "vmap", "loop"]
 Result = TypeVar("Result")  # a tensor, or named tuples and dicts of tensors
 
-CHUNK = 8
 _FIELDS = len(Task._fields)
 
 
 class Workers:
     """Owns threads, each with a learner of its own; use it in a `with` block."""
 
-    def __init__(self, learner: Learner, batching: Batching = "auto", count: int | None = None) -> None:
-        self._learner, self._batching = learner, batching
+    def __init__(
+        self, learner: Learner, batching: Batching = "auto", count: int | None = None, chunk: int = 4
+    ) -> None:
+        self._learner, self._batching, self._size = learner, batching, chunk
         self._local = threading.local()
         self._threads_before = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(count or usable_cores(), "tasks", self._start_worker)
@@ -52,7 +53,7 @@ class Workers:
 
     def each(self, function: Callable[..., Result], tasks: Task, *more: Tensor) -> Result:
         """What `function(learner, task, *more)` makes of every task, stacked along a leading dimension."""
-        parts = zip(*(torch.split(t, CHUNK) for t in (*tasks, *more)), strict=True)
+        parts = zip(*(torch.split(t, self._size) for t in (*tasks, *more)), strict=True)
         return _tree(torch.cat, list(self._pool.map(lambda part: self._chunk(function, part), parts)))
 
     def mean(self, function: Callable[..., Result], tasks: Task) -> Result:

@@ -62,7 +62,10 @@ class LearnerPart(_Part):
 
 
 class Training(_Part):
-    """The outer loop. `tasks` per iteration; `rule_lr` 0 keeps the rule's own rates as given."""
+    """The outer loop: `tasks` per iteration, `chunk` of them as one batch on a core.
+
+    `rule_lr` 0 keeps the rule's own rates as given; `clip` 0 does not clip.
+    """
 
     strategy: str = "first_order"
     iterations: Natural
@@ -72,6 +75,7 @@ class Training(_Part):
     schedule: Literal["constant", "cosine"] = "cosine"
     clip: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
     batching: Literal["auto", "vmap", "loop"] = "auto"
+    chunk: Positive = 4
     checkpoint_seconds: Rate = 30.0
 
 

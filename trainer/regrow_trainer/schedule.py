@@ -9,7 +9,7 @@ from regrow_trainer.recipe import Prune
 
 
 def rounds(prune: Prune | None, iterations: int) -> list[tuple[int, float]]:
-    """(iteration, sparsity) of every pruning round; rounds share the iterations evenly.
+    """(iteration, sparsity) of every pruning round, spread over the first half; the rest is retraining.
 
     A round removes a share of the *original* count, the last one what is left to do: 10 % of the remainder
     would never reach 85 %.
@@ -20,15 +20,14 @@ def rounds(prune: Prune | None, iterations: int) -> list[tuple[int, float]]:
         return [(0, prune.sparsity)]
     share = float(prune.schedule.partition(":")[2])
     count = max(1, math.ceil(prune.sparsity / share - 1e-9))
-    return [(i * iterations // count, min(prune.sparsity, share * (i + 1))) for i in range(count)]
+    half = iterations // 2
+    return [(i * half // count, min(prune.sparsity, share * (i + 1))) for i in range(count)]
 
 
 def learning_rate(
-    peak: float, schedule: Literal["constant", "cosine"], iteration: int, starts: list[int], iterations: int
+    peak: float, schedule: Literal["constant", "cosine"], iteration: int, iterations: int
 ) -> float:
-    """Cosine from `peak` to 0, anew in every segment between two `starts`."""
+    """The peak throughout, or half a cosine from the peak to 0."""
     if schedule == "constant":
         return peak
-    begin = max((s for s in starts if s <= iteration), default=0)
-    end = min((s for s in starts if s > iteration), default=iterations)
-    return peak * 0.5 * (1 + math.cos(math.pi * (iteration - begin) / max(1, end - begin)))
+    return peak * 0.5 * (1 + math.cos(math.pi * iteration / max(1, iterations)))

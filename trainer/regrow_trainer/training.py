@@ -55,7 +55,7 @@ def train(
         state, origin = _resume(built, run)
     with (
         Metrics(run.metrics, state.iteration, tensorboard) as metrics,
-        Workers(built.learner, recipe.train.batching, workers) as pool,
+        Workers(built.learner, recipe.train.batching, workers, recipe.train.chunk) as pool,
     ):
         _Run(built, run, origin, label).go(state, metrics, pool)
     if not run.best.exists():
@@ -114,12 +114,20 @@ class _Run:
         options, total = self.options, self.options.iterations
         source = open_data(self.recipe, self.recipe.data.train)
         seed = stream_seed(self.recipe.seed, TRAIN)
+        # A run that goes on from a checkpoint sees episodes that those weights have not seen.
+        seen = self.origin.get("meta_iterations", 0)
         saved = time.monotonic()
         try:
             with (
                 Progress(total, self.label) as progress,
                 batches(
-                    source, self.recipe.data, self.recipe.input, seed, options.tasks, state.iteration, total
+                    source,
+                    self.recipe.data,
+                    self.recipe.input,
+                    seed,
+                    options.tasks,
+                    seen + state.iteration,
+                    seen + total,
                 ) as feed,
             ):
                 progress.start_at(state.iteration)
@@ -141,15 +149,19 @@ class _Run:
         return patience > 0 and state.stale >= patience
 
     def _prune(self, state: State) -> State:
-        """The rounds due at this iteration: masks from the weights, optimiser moments forgotten."""
+        """The rounds due at this iteration: masks from the weights, and what they remove forgotten."""
         for iteration, sparsity in self.rounds:
             plan = self.recipe.prune
             if plan is None or iteration != state.iteration:
                 continue
             masks = make_masks(plan.pruner, state.params, state.masks, sparsity, plan.scope)
             params = zero(masks, state.params)
-            # Old moments would move pruned weights again and push the rest towards a net that is gone.
-            state = replace(state, params=params, masks=masks, moments=Moments.zeros(params))
+            # The moments of what stays are kept: a restart of Adam steps by the full rate in every weight,
+            # which nine rounds in a row do not survive (61 % against 86 % on glyphs).
+            moments = Moments(
+                zero(masks, state.moments.first), zero(masks, state.moments.second), state.moments.step
+            )
+            state = replace(state, params=params, masks=masks, moments=moments)
         return state
 
     def _iterate(
@@ -183,8 +195,7 @@ class _Run:
         if not math.isfinite(norm):
             return replace(state, iteration=iteration, skipped=state.skipped + 1)
         scale = min(1.0, options.clip / norm) if options.clip and norm else 1.0
-        starts = [start for start, _ in self.rounds]
-        share = learning_rate(1.0, options.schedule, state.iteration, starts, options.iterations)
+        share = learning_rate(1.0, options.schedule, state.iteration, options.iterations)
         params, moments = adam(state.params, _scaled(grads, scale), state.moments, options.lr * share)
         meta, rule_moments = state.meta, state.rule_moments
         if options.rule_lr:

@@ -20,9 +20,9 @@ SPARSITY = 0.85
 class Plan:
     """How much: dense and pruned share `base` iterations of training, then each has `more` to itself."""
 
-    base: int = 450
-    more: int = 150
-    validate_every: int = 50
+    base: int = 700
+    more: int = 600
+    validate_every: int = 100
     episodes: int = 300
     queries: int = 5
     rounds: int = 30
@@ -52,7 +52,8 @@ def _train(out: Path, recipe: Path, plan: Plan) -> list[Step]:
         run("dense", f"Go on for {plan.more} iterations without pruning, to compare like with like",
             "train", _shown(recipe), "--start", base, "--set", f"train.iterations={plan.more}", *every),
         run("pruned", f"Prune {SPARSITY:.0%} of the weights and retrain the rest for {plan.more} iterations",
-            "prune", base, "--sparsity", f"{SPARSITY}", "--retrain", f"{plan.more}"),
+            "prune", base, "--sparsity", f"{SPARSITY}", "--pruner", "lamp", "--scope", "global",
+            "--retrain", f"{plan.more}"),
     ]  # fmt: skip
 
 
