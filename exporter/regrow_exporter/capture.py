@@ -3,11 +3,17 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+from torch._dynamo.exc import TorchDynamoException
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from regrow.errors import UnsupportedError
+from regrow_exporter.resolve import resolve
 
 # torch.export specialises on sizes 0 and 1, so the traced batch is neither, nor a likely layer width.
 TRACE_BATCH = 6
@@ -16,7 +22,25 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 LOSSES: dict[str, Loss] = {
     "cross_entropy": nn.functional.cross_entropy,
     "mse": torch.ops.aten.mse_loss.default,
+    "bce": nn.functional.binary_cross_entropy_with_logits,
 }
+
+
+def loss_function(loss: str) -> Loss:
+    """A loss by name, or the dotted path of a function or module of (outputs, class numbers)."""
+    if loss in LOSSES:
+        return LOSSES[loss]
+    if ":" not in loss:
+        raise UnsupportedError(
+            f"export: loss={loss!r}, expected one of {', '.join(LOSSES)} or package.module:function"
+        )
+    made: Loss = resolve(loss, named_by_user=True)
+    return made
+
+
+def labelled(loss: str) -> bool:
+    """Whether its targets are class numbers; those of the others are one float per output."""
+    return loss not in ("mse", "bce")
 
 
 @dataclass(frozen=True)
@@ -26,13 +50,15 @@ class Captured:
     program: ExportedProgram
     placeholders: Mapping[str, tuple[str, str]]
     outputs: tuple[str, ...]
+    # Placeholders that nobody binds: made by the traced code, part of the loss, or not made of floats.
+    constants: Mapping[str, torch.Tensor]
 
 
 class _WithLoss(nn.Module):
     def __init__(self, model: nn.Module, loss: str) -> None:
         super().__init__()
         self.model = model
-        self.loss = LOSSES[loss]
+        self.loss = loss_function(loss)
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         output = self.model(x)
@@ -55,16 +81,34 @@ def _capture(module: nn.Module, inputs: tuple[torch.Tensor, ...], *, dynamic: bo
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns about its own internals here
         shapes = tuple({0: batch} for _ in inputs) if dynamic else None
-        program = torch.export.export(module, inputs, dynamic_shapes=shapes)
-    roles: dict[str, tuple[str, str]] = {}
-    position = 0
-    for spec in program.graph_signature.input_specs:
-        if spec.target is None:
-            roles[spec.arg.name] = ("input", str(position))
-            position += 1
-        else:
-            roles[spec.arg.name] = ("parameter", spec.target.removeprefix(strip))
+        try:
+            program = torch.export.export(module, inputs, dynamic_shapes=shapes)
+        except (TorchDynamoException, GuardOnDataDependentSymNode) as error:
+            raise UnsupportedError(
+                f"export: torch.export cannot follow this code ({str(error).splitlines()[0]}); it has to "
+                "work for any number of samples, and to branch on no tensor"
+            ) from error
+    roles, constants = _placeholders(program, strip)
     outputs = tuple(
         spec.arg.name for spec in program.graph_signature.output_specs if spec.kind.name == "USER_OUTPUT"
     )
-    return Captured(program, roles, outputs)
+    return Captured(program, roles, outputs, constants)
+
+
+def _placeholders(
+    program: ExportedProgram, strip: str
+) -> tuple[dict[str, tuple[str, str]], dict[str, torch.Tensor]]:
+    roles: dict[str, tuple[str, str]] = {}
+    constants: dict[str, torch.Tensor] = {}
+    kinds = ("PARAMETER", "BUFFER")
+    stored: dict[str, Any] = {**program.state_dict, **program.constants}
+    for spec in program.graph_signature.input_specs:
+        name, target = spec.arg.name, spec.target
+        if target is None:
+            position = sum(kind == "input" for kind, _ in roles.values())
+            roles[name] = ("input", str(position))
+        elif spec.kind.name in kinds and target.startswith(strip) and stored[target].is_floating_point():
+            roles[name] = ("parameter", target.removeprefix(strip))
+        else:
+            constants[name] = stored[target].detach()
+    return roles, constants

@@ -31,7 +31,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
                         help="what may change: globs, @head, @norm+bias, @last:N; repeatable")  # fmt: skip
     module.add_argument("--rule", default="sgd", help="a rule of the trainer, or package.module:function")
     module.add_argument("--lr", type=float, default=0.01)
-    module.add_argument("--loss", choices=("cross_entropy", "mse"), default="cross_entropy")
+    module.add_argument("--loss", default="cross_entropy",
+                        help="cross_entropy, mse, bce, or package.module:function of outputs and class "
+                        "numbers (default: cross_entropy)")  # fmt: skip
     module.add_argument("--masks", choices=("zeros",), help="take exact zeros of weights as pruned")
     add_force(parser)
 

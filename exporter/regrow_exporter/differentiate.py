@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from regrow.errors import UnsupportedError
 from regrow.program import Op
-from regrow_exporter.graph import Graph, dependents
+from regrow_exporter.graph import Graph
 
 # (graph, op, output gradients or "", which inputs need one) -> a gradient per input, "" where not needed.
 Vjp = Callable[[Graph, Op, Sequence[str], Sequence[bool]], Sequence[str]]
@@ -13,7 +13,7 @@ Vjp = Callable[[Graph, Op, Sequence[str], Sequence[bool]], Sequence[str]]
 def differentiate(graph: Graph, loss: str, wanted: Sequence[str], table: Mapping[str, Vjp]) -> dict[str, str]:
     """Append the backward pass; returns the value holding d loss / d name for each wanted name."""
     forward = list(graph.ops)
-    need = dependents(forward, wanted)
+    need = _carriers(graph, forward, wanted)
     path = [op for op in forward if need.intersection(op.outputs)]
     _check(path, table)
     if loss not in need:
@@ -33,6 +33,15 @@ def differentiate(graph: Graph, loss: str, wanted: Sequence[str], table: Mapping
             f"export: the loss does not depend on {', '.join(missing)}; leave them out of the adaptable set"
         )
     return {name: grads[name] for name in wanted}
+
+
+def _carriers(graph: Graph, ops: Sequence[Op], wanted: Sequence[str]) -> set[str]:
+    """What depends on a wanted value smoothly: truth values and whole numbers carry no gradient."""
+    reached = set(wanted)
+    for op in ops:
+        if reached.intersection(op.inputs):
+            reached.update(n for n in op.outputs if n and graph.values[n].dtype == "float32")
+    return reached
 
 
 def _check(path: Sequence[Op], table: Mapping[str, Vjp]) -> None:

@@ -24,6 +24,7 @@ class Context:
     targets: Mapping[str, str] = field(default_factory=dict)  # "active" -> value name, for losses
     statistics: dict[str, tuple[str, str]] = field(default_factory=dict)  # norm's module path -> mean, var
     module: str = ""
+    place: str = ""  # what to blame where the trace shows only our own code, as for a rule
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,12 @@ class Size:
 
 
 Arguments = Mapping[str, Any]
-Names = dict[Node, str | Size | None]
-Importer = Callable[[Context, Arguments], str]
+# An op with several outputs gives a tuple, which only `operator.getitem` takes apart.
+Result = str | tuple[str, ...]
+Names = dict[Node, Result | Size | None]
+Importer = Callable[[Context, Arguments], Result]
+# A larger constant would swell every program that reads it; a buffer is stored once.
+MAX_CONSTANT = 1 << 14
 
 
 def import_nodes(
@@ -47,6 +52,8 @@ def import_nodes(
     for node in captured.program.graph.nodes:
         if node.op == "placeholder":
             names[node] = values.get(node.name)
+            if node.name in captured.constants:
+                names[node] = _constant(context, node, captured.constants[node.name], problems)
         elif node.op == "call_function":
             names[node] = _import(context, node, names, table, problems)
     if problems:
@@ -59,19 +66,57 @@ def import_nodes(
     return tuple(str(by_name[name]) for name in captured.outputs)
 
 
+def _constant(context: Context, node: Node, tensor: torch.Tensor, problems: list[str]) -> str | None:
+    try:
+        return literal(context.graph, tensor)
+    except UnsupportedError as error:
+        problems.append(f"{node.name}: {error}")
+        return None
+
+
+def literal(graph: Graph, tensor: torch.Tensor) -> str:
+    """A tensor that the traced code made itself, as an op without inputs."""
+    if tensor.numel() > MAX_CONSTANT:
+        raise UnsupportedError(f"a constant of shape {tuple(tensor.shape)}; register it as a buffer")
+    if tensor.is_floating_point():
+        values: tuple[float, ...] = tuple(finite(v) for v in tensor.double().flatten().tolist())
+    else:
+        values = tuple(int(v) for v in tensor.flatten().tolist())
+    dtype = known_dtype(torch.float32 if tensor.is_floating_point() else tensor.dtype)
+    return graph.one("literal", values=values, shape=tuple(tensor.shape), dtype=dtype)
+
+
+def finite(value: float) -> float:
+    """Infinity as the largest float32: no softmax or comparison sees the difference, and JSON has none."""
+    largest = torch.finfo(torch.float32).max
+    return min(max(float(value), -largest), largest)
+
+
+def known_dtype(dtype: torch.dtype) -> str:
+    """Our name of a torch dtype that a value may have."""
+    name = str(dtype).removeprefix("torch.")
+    if name not in ("float32", "int64", "bool"):
+        raise UnsupportedError(f"dtype {name}; use float32, int64 or bool")
+    return name
+
+
 def _import(
     context: Context,
     node: Node,
     names: Names,
     table: Mapping[str, Importer],
     problems: list[str],
-) -> str | Size | None:
+) -> Result | Size | None:
     """The value of one node, or None where it, or something before it, is unsupported."""
     context.module, where = _origin(node)
+    where = context.place or where
     context.graph.source = where
     target = str(node.target)
-    if isinstance(node.meta.get("val"), torch.SymInt):
-        return _size(context, node, names)
+    if node.target is operator.getitem:
+        parts = names.get(node.all_input_nodes[0])
+        return parts[int(str(node.args[1]))] if isinstance(parts, tuple) else None
+    if isinstance(node.meta.get("val"), torch.SymInt | torch.SymFloat | torch.SymBool):
+        return _size(context, node, names, problems)
     if target not in table:
         problems.append(f"{target} in {where}")
         return None
@@ -83,15 +128,18 @@ def _import(
         return None
 
 
-def _size(context: Context, node: Node, names: Names) -> Size | None:
-    """A size read off a shape, or a product of sizes; other arithmetic is reported where it is used."""
+def _size(context: Context, node: Node, names: Names, problems: list[str]) -> Size | None:
+    """A size read off a shape, or a product of sizes of which one depends on the batch."""
     args = [names.get(a) if isinstance(a, Node) else a for a in node.args]
+    if None in args:
+        return None
     if node.target is torch.ops.aten.sym_size.int and isinstance(args[0], str):
         return Size(context.graph.shape(args[0])[int(str(args[1]))])
     if node.target is operator.mul:
-        factors = [a.value if isinstance(a, Size) else a for a in args]
-        if all(isinstance(f, int) for f in factors):
-            return Size(math.prod(factors))  # type: ignore[arg-type]
+        factors = [int(str(a.value if isinstance(a, Size) else a)) for a in args]
+        if sum(f < 0 for f in factors) < 2:
+            return Size(math.prod(factors))
+    problems.append(f"{node.target} in {context.graph.source}: a size or a tensor's value as a number")
     return None
 
 

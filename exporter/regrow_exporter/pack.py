@@ -22,6 +22,7 @@ from regrow.manifest import (
     TensorSpec,
 )
 from regrow.plan import peak_bytes
+from regrow_exporter.capture import labelled
 from regrow_exporter.onnx_writer import write_adapt, write_single
 from regrow_exporter.programs import Learner, Programs
 
@@ -75,7 +76,7 @@ def pack(
         tensors |= {prefix + n: t for n, t in group.items()}
     tensors = _in_file_order(tensors) | _blobs(programs)
     ways = programs.outputs
-    regression = learner.loss == "mse"
+    regression = not labelled(learner.loss)
     manifest = Manifest(
         name=about.name,
         task="regression" if regression else "classification",
@@ -160,7 +161,7 @@ def _blobs(programs: Programs) -> dict[str, NDArray[Any]]:
 def _self_test(learner: Learner, programs: Programs, env: Arrays, steps: int) -> SelfTest:
     ways = max(programs.outputs, 2)
     x, y = selftest.episode(SELF_TEST_SEED, ways, ways, learner.shape)
-    target = y if learner.loss == "cross_entropy" else np.zeros((ways, programs.outputs), np.float32)
+    target = y if labelled(learner.loss) else np.zeros((ways, programs.outputs), np.float32)
     known, losses = reference.adapt(programs.deployed, {**env, "x": x, "y": target}, steps)
     logits = reference.run(programs.deployed["predict"], known)["logits"][0]
     return SelfTest(

@@ -22,7 +22,7 @@ from regrow.errors import UnsupportedError
 from regrow.files import atomic_write
 from regrow.manifest import Adaptable, BatchNorm, InputSpec, Manifest
 from regrow.select import select
-from regrow_exporter.capture import LOSSES
+from regrow_exporter.capture import labelled, loss_function
 from regrow_exporter.onnx_writer import write_adapt, write_single
 from regrow_exporter.pack import Description, pack
 from regrow_exporter.programs import Learner, Programs, build
@@ -118,7 +118,8 @@ def export(
 
 
 def _check_choices(precision: str, update: str, loss: str, steps: int, example: torch.Tensor) -> None:
-    choices = (("precision", precision, PRECISIONS), ("update", update, MOVES), ("loss", loss, tuple(LOSSES)))
+    loss_function(loss)
+    choices = (("precision", precision, PRECISIONS), ("update", update, MOVES))
     if steps < 1:
         raise UnsupportedError(f"export: steps={steps}, expected at least 1")
     for what, found, allowed in choices:
@@ -176,7 +177,7 @@ def _environment(learner: Learner, programs: Programs) -> dict[str, NDArray[Any]
         ("mask:", learner.moves),
     )
     env = {p + n: t.detach().numpy() for p, group in groups for n, t in group.items()}
-    if learner.loss == "cross_entropy":
+    if labelled(learner.loss):
         env["active"] = np.ones(programs.outputs, np.bool_)
     return env
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from regrow.program import Op, Program, Role, Value
-from regrow_exporter.capture import TRACE_BATCH, Captured, capture_loss
+from regrow_exporter.capture import TRACE_BATCH, Captured, capture_loss, labelled
 from regrow_exporter.differentiate import differentiate
 from regrow_exporter.graph import Graph, cut, dependents
 from regrow_exporter.importer import Context, import_nodes
@@ -73,7 +73,7 @@ def build(learner: Learner, *, transductive: bool = False) -> Programs:
 def _declare(learner: Learner, x: torch.Tensor, outputs: int) -> tuple[Graph, Captured]:
     graph = Graph()
     graph.declare("x", Value((-1, *learner.shape), role="input"))
-    if learner.loss == "cross_entropy":
+    if labelled(learner.loss):
         y = torch.arange(TRACE_BATCH) % outputs
         graph.declare("y", Value((-1,), "int64", "input"))
         graph.declare("active", Value((outputs,), "bool", "input"))
@@ -103,7 +103,9 @@ def _updates(graph: Graph, learner: Learner, grads: Mapping[str, str]) -> dict[s
         mask_name = graph.declare(f"mask:{name}", Value(tuple(mask.shape), "bool", "frozen"))
         # Selected, never multiplied: inf * 0 is NaN, and untouched weights must stay bit-identical.
         new[name] = graph.one("select", mask_name, new[name], name)
-    return new
+    # State that nothing reads would be carried for nothing.
+    read = {name for op in graph.ops for name in op.inputs} | set(new.values())
+    return {name: value for name, value in new.items() if name in read or not name.startswith("state:")}
 
 
 def _split(

@@ -1,6 +1,7 @@
 """A rule, captured: `update` is plain torch, so it becomes ops of the same program as the gradient."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Protocol
 
 import torch
@@ -53,6 +54,12 @@ class _Flat(nn.Module):
         return (*(new[n] for n in self.names[1]), *(new_state[n] for n in self.names[3]))
 
 
+def _place(rule: Rule) -> str:
+    """Where `update` was written."""
+    code = getattr(rule.update, "__code__", None)
+    return f"the rule ({PurePath(code.co_filename).name}:{code.co_firstlineno})" if code else "the rule"
+
+
 def import_rule(
     graph: Graph,
     rule: Rule,
@@ -75,5 +82,5 @@ def import_rule(
     names = [f"meta:{n}" for n in meta] + list(params) + [grads[n] for n in params]
     names += [f"state:{n}" for n in state] + ["step"]
     values = {node: names[int(at)] for node, (kind, at) in captured.placeholders.items() if kind == "input"}
-    outputs = import_nodes(Context(graph), captured, values, table)
+    outputs = import_nodes(Context(graph, place=_place(rule)), captured, values, table)
     return dict(zip([*params, *(f"state:{n}" for n in state)], outputs, strict=True))

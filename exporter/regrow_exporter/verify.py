@@ -1,6 +1,7 @@
 """Prove an export before it is written: graph against torch in fp64, engine against torch's own fp32 error.
 
 (a) The numpy reference of the programs must match torch in fp64 to 1e-9 per tensor: this proves the graph.
+    Where a rule blows rounding up, an update may differ as much as torch's own does on jittered samples.
 (b) The fp32 engine's step-1 gradients must be within 8x of what torch loses in fp32, floor 1e-5.
 (c) The drift after K steps is recorded; beyond the same factor it needs a flipped ReLU or pooling tie.
 
@@ -8,22 +9,20 @@ What torch loses is the worst of a few fp32 runs on samples jittered by one roun
 network may or may not hit a ReLU that sits on its kink, and then says nothing about the next one.
 """
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.func import functional_call
 
 from regrow import reference, selftest
 from regrow.errors import UnsupportedError
 from regrow.program import Program
-from regrow_exporter.capture import LOSSES
+from regrow_exporter.capture import labelled
 from regrow_exporter.onnx_run import OnnxGraph
 from regrow_exporter.onnx_writer import write_adapt, write_single
+from regrow_exporter.oracle import Oracle, oracle
 from regrow_exporter.programs import Learner, Programs
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -45,62 +44,13 @@ class VerificationError(UnsupportedError):
     """The exported program does not compute what torch computes; nothing was written."""
 
 
-@dataclass(frozen=True)
-class Oracle:
-    """What torch computes in one precision."""
-
-    loss: float
-    grads: dict[str, NDArray[Any]]
-    params: dict[str, NDArray[Any]]
-    losses: tuple[float, ...]
-    output: NDArray[Any]
-
-
 def verification_episode(learner: Learner, outputs: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """Two samples per class from the self-test generator; smooth targets for a regression."""
     x, labels = selftest.episode(0, 2 * outputs if outputs > 2 else 6, max(outputs, 2), learner.shape)
-    if learner.loss == "cross_entropy":
+    if labelled(learner.loss):
         return x, labels
     rows = [selftest.uniform(0, 5000 + i, outputs) * 2 - 1 for i in range(len(x))]
     return x, np.stack(rows).astype(np.float32)
-
-
-def oracle(
-    learner: Learner, x: NDArray[Any], y: NDArray[Any], steps: int, dtype: torch.dtype, jitter: int = 0
-) -> Oracle:
-    """Loss, gradients and K-step update by torch autograd and the rule; `jitter` seeds a rounding of x."""
-    module = copy.deepcopy(learner.module).to(dtype)
-
-    def cast(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-    fixed = {n: cast(t).clone() for n, t in learner.tensors().items()}
-    params = {n: fixed.pop(n) for n in learner.adaptable}
-    meta = {n: cast(t.detach()) for n, t in learner.meta.items()}
-    state = {n: cast(t) for n, t in learner.rule.init(meta, params).items()}
-    if jitter:
-        generator = torch.Generator().manual_seed(jitter)
-        rounding = torch.rand(x.shape, generator=generator, dtype=torch.float64) * 2.0**-23 - 2.0**-24
-        x = (x * (1 + rounding.numpy())).astype(np.float32)
-    inputs, target = cast(torch.from_numpy(x)), cast(torch.from_numpy(y))
-    losses: list[float] = []
-    first: dict[str, NDArray[Any]] = {}
-    for step in range(steps):
-        live = {n: p.detach().requires_grad_() for n, p in params.items()}
-        loss = LOSSES[learner.loss](functional_call(module, {**fixed, **live}, (inputs,)), target)
-        grads = dict(zip(live, torch.autograd.grad(loss, list(live.values())), strict=True))
-        losses.append(float(loss.detach()))
-        first = first or {n: g.numpy() for n, g in grads.items()}
-        new, state_new = learner.rule.update(meta, params, grads, state, torch.tensor(step))
-        state = dict(state_new)
-        params = {
-            n: torch.where(learner.moves[n], new[n], p) if n in learner.moves else new[n]
-            for n, p in params.items()
-        }
-    with torch.no_grad():
-        output = functional_call(module, {**fixed, **params}, (inputs,)).numpy()
-    final = {n: p.detach().numpy() for n, p in params.items()}
-    return Oracle(losses[0], first, final, tuple(losses), output)
 
 
 def errors(found: Arrays, truth: Arrays, share: float) -> dict[str, float]:
@@ -144,6 +94,8 @@ def _check_graph(
         # On the support set itself, the statistics predict uses are the batch's own.
         "predict": errors({"": logits}, {"": exact.output}, 0.0),
     }
+    if not max(worst["update"].values()) <= GRAPH_LIMIT:
+        worst["update"] = _unexplained(learner, env, exact, steps, worst["update"])
     for what, figures in worst.items():
         name, error = max(figures.items(), key=lambda item: item[1])
         if not error <= GRAPH_LIMIT:
@@ -152,6 +104,21 @@ def _check_graph(
                 f"{GRAPH_LIMIT:.0e}; the export is refused. Please report the network that causes this"
             )
     return {what: max(figures.values()) for what, figures in worst.items()}
+
+
+def _unexplained(
+    learner: Learner, env: Arrays, exact: Oracle, steps: int, update: Mapping[str, float]
+) -> dict[str, float]:
+    """Errors that torch in fp64 does not show itself on samples moved by a rounding.
+
+    A rule that divides by the size of a gradient, as Adam does, makes an update of a gradient that is zero
+    but for rounding (a bias before a batch norm), and that update is noise in every implementation.
+    """
+    base = {n: env[n].astype(np.float64) for n in learner.adaptable}
+    truth = _moved(exact.params, base)
+    runs = [oracle(learner, env["x"], env["y"], steps, torch.float64, j + 1) for j in range(JITTERED_RUNS)]
+    noise = _worst(errors(_moved(run.params, base), truth, SHARE) for run in runs)
+    return {n: 0.0 if GRAPH_LIMIT < e <= ENGINE_FACTOR * noise[n] else e for n, e in update.items()}
 
 
 def _movable(learner: Learner, grads: Arrays) -> dict[str, NDArray[Any]]:
@@ -200,9 +167,11 @@ def _check_drift(
     truth = _moved(exact.params, base)
     out = adapt.run(env, steps=steps)
     new = {n: out[f"new:{n}"] for n in learner.adaptable}
-    drift = max(errors(_moved(new, base), truth, SHARE).values())
+    found = errors(_moved(new, base), truth, SHARE)
     lost = _worst(errors(_moved(single.params, base), truth, SHARE) for single in singles)
-    torch_drift = max(lost.values())
+    # Where torch in fp32 is off by as much as the whole update, that update is noise and tells nothing.
+    telling = [n for n, error in lost.items() if error < 1] or list(lost)
+    drift, torch_drift = (max(run[n] for n in telling) for run in (found, lost))
     flips = 0
     if not drift <= max(ENGINE_FACTOR * torch_drift, DRIFT_FLOOR):
         flips = _flips(programs.deployed, adapt, env, steps)

@@ -9,6 +9,8 @@ from torch import nn
 from regrow_exporter.programs import Learner
 from regrow_trainer.backbones.conv4 import Conv4
 from regrow_trainer.rules.sgd import sgd
+from tests.exporter.mobile_networks import MOBILE
+from tests.exporter.sequence_networks import LOSSES, SEQUENCES
 
 
 class Residual(nn.Module):
@@ -88,6 +90,9 @@ NETWORKS = {
     "mixed": (Mixed, (2, 12, 12), "cross_entropy"),
     "frozen": (Frozen, (1, 6, 6), "cross_entropy"),
     "sine": (Sine, (1,), "mse"),
+    **SEQUENCES,
+    **LOSSES,
+    **MOBILE,
 }
 
 

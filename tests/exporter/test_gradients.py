@@ -11,44 +11,12 @@ pytest.importorskip("onnxruntime")
 import torch.nn.functional as F
 from torch import nn
 
-from regrow import reference
 from regrow_exporter import pipeline, verify
 from regrow_exporter.programs import Learner, build
 from regrow_trainer.rules.sgd import sgd
+from tests.exporter.probe import agrees
 
 FEW = settings(max_examples=8, deadline=None, derandomize=True)
-
-
-class Probe(nn.Module):
-    """Adds a parameter to the input, runs the op under test, and mixes its outputs into logits."""
-
-    def __init__(self, op, shape, x):
-        super().__init__()
-        torch.manual_seed(1)
-        self.op = op
-        self.shift = nn.Parameter(torch.zeros(1, *shape))
-        with torch.no_grad():
-            width = op(x).flatten(1).shape[1]
-        self.head = nn.Linear(width, 3)
-
-    def forward(self, x):
-        return self.head(self.op(x + self.shift).flatten(1))
-
-
-def agrees(op, x):
-    """Loss and gradients of the program equal torch's on exactly these samples."""
-    module = Probe(op, x.shape[1:], x)
-    names = tuple(n for n, _ in module.named_parameters())
-    rule = sgd(0.1)
-    learner = Learner(module, tuple(x.shape[1:]), names, rule, rule.meta({}), "cross_entropy", {})
-    programs = build(learner)
-    y = torch.arange(len(x)).numpy() % 3
-    env = {**pipeline._environment(learner, programs), "x": x.numpy(), "y": y}
-    exact = verify.oracle(learner, x.numpy(), y, 1, torch.float64)
-    found = reference.run(programs.gradient, env)
-    errors = verify.errors({n: found[f"grad:{n}"] for n in names}, exact.grads, verify.SHARE)
-    assert abs(float(found["loss"]) - exact.loss) < 1e-12
-    assert max(errors.values()) < verify.GRAPH_LIMIT, errors
 
 
 @st.composite

@@ -12,6 +12,7 @@ pytest.importorskip("onnxruntime")
 from regrow import plan, reference, selftest
 from regrow.program_json import parse_program
 from regrow_exporter import pipeline
+from regrow_exporter.capture import labelled
 from regrow_exporter.onnx_run import OnnxGraph
 from regrow_exporter.onnx_writer import write_adapt, write_single
 from regrow_exporter.programs import build
@@ -52,7 +53,8 @@ def test_one_dynamic_graph_serves_every_batch(name, batch):
     programs = build(made)
     env = {**pipeline._environment(made, programs)}
     x, y = selftest.episode(0, batch, max(programs.outputs, 2), made.shape)
-    y = y if made.loss == "cross_entropy" else np.linspace(-1, 1, batch, dtype=np.float32)[:, None]
+    if not labelled(made.loss):
+        y = np.linspace(-1, 1, batch * programs.outputs, dtype=np.float32).reshape(batch, -1)
     env |= {"x": x, "y": y}
     out = OnnxGraph(write_single(programs.gradient, env, "gradient")).run(env)
     exact = reference.run(programs.gradient, env)

@@ -54,7 +54,8 @@ def damaged(program, value, factor):
 def backward_values(program, values):
     """What the backward pass computes, except exact zeros in disguise (a bias before a batch norm)."""
     kinds = [op.kind for op in program.ops]
-    start = max(kinds.index(kind) for kind in ("cross_entropy", "mse") if kind in kinds) + 1
+    losses = ("cross_entropy", "cross_entropy_soft", "mse", "bce")
+    start = max(kinds.index(kind) for kind in losses if kind in kinds) + 1
     made = [name for op in program.ops[start:] for name in op.outputs if name]
     return [name for name in made if np.abs(values[name]).max() > 1e-12]
 

@@ -5,30 +5,13 @@ import pytest
 
 from regrow.ops import OPS
 from regrow.program import Value
+from tests.runtime.differences import close, differences, run
 
 CONV = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
 STRIDED = {"stride": (2, 3), "padding": (2, 1), "dilation": (2, 1), "groups": 2}
 POOL = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0)}
 OVERLAP = {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 0)}
 RNG = np.random.default_rng(0)
-
-
-def run(kind, inputs, **attrs):
-    return OPS[kind].forward(list(inputs), attrs)
-
-
-def differences(function, x, dy):
-    """d(sum(dy * f(x)))/dx by central differences."""
-    grad = np.zeros_like(x)
-    for at in np.ndindex(*x.shape):
-        step = np.zeros_like(x)
-        step[at] = 1e-6
-        grad[at] = ((function(x + step) - function(x - step)) * dy).sum() / 2e-6
-    return grad
-
-
-def close(found, expected):
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("attrs", [CONV, STRIDED], ids=["plain", "strided, dilated, grouped"])

@@ -6,11 +6,51 @@ from regrow.program import Op, Value
 from regrow_exporter.differentiate import Vjp
 from regrow_exporter.importer import Importer
 from regrow_exporter.onnx_builder import OnnxBuilder
-from regrow_exporter.ops import activation, arithmetic, batch_norm, conv, linear, loss, pool, shape
+from regrow_exporter.ops import (
+    activation,
+    arithmetic,
+    attention,
+    avg_pool,
+    batch_norm,
+    composite,
+    conv,
+    elementary,
+    fill,
+    linear,
+    logic,
+    loss,
+    normalize,
+    padding,
+    pieces,
+    pool,
+    recurrent,
+    shape,
+    softmax,
+)
 
 Emitter = Callable[[OnnxBuilder, Sequence[str], Op, Mapping[str, Value]], list[str]]
 
-MODULES = (activation, arithmetic, batch_norm, conv, linear, loss, pool, shape)
+MODULES = (
+    activation,
+    arithmetic,
+    attention,
+    avg_pool,
+    batch_norm,
+    composite,
+    conv,
+    elementary,
+    fill,
+    linear,
+    logic,
+    loss,
+    normalize,
+    padding,
+    pieces,
+    pool,
+    recurrent,
+    shape,
+    softmax,
+)
 IMPORT: dict[str, Importer] = {}
 VJP: dict[str, Vjp] = {}
 ONNX: dict[str, Emitter] = {}

@@ -7,17 +7,18 @@ from regrow.program import Op, Value
 from regrow_exporter.graph import Graph
 from regrow_exporter.importer import Arguments, Context, Importer
 from regrow_exporter.onnx_builder import OnnxBuilder, f32
+from regrow_exporter.ops.logic import as_dtype, promoted
 
 Emitter = Callable[[OnnxBuilder, Sequence[str], Op, Mapping[str, Value]], list[str]]
 
 
-def _binary(kind: str) -> Importer:
+def _binary(kind: str, *, swap: bool = False, at_least: str = "int64") -> Importer:
     def run(context: Context, a: Arguments) -> str:
         g = context.graph
-        left, right = (v if isinstance(v, str) else g.constant(float(v)) for v in (a["self"], a["other"]))
+        left, right = (a["other"], a["self"]) if swap else (a["self"], a["other"])
         if a.get("alpha", 1) != 1:
-            right = g.one("mul", right, g.constant(float(a["alpha"])))
-        return g.one(kind, left, right)
+            right = g.one("mul", *promoted(g, [right, a["alpha"]]))
+        return g.one(kind, *promoted(g, [left, right], at_least))
 
     return run
 
@@ -27,12 +28,22 @@ def import_neg(context: Context, a: Arguments) -> str:
 
 
 def import_where(context: Context, a: Arguments) -> str:
-    return context.graph.one("select", a["condition"], a["self"], a["other"])
+    g = context.graph
+    return g.one("select", as_dtype(g, a["condition"], "bool"), *promoted(g, [a["self"], a["other"]], "bool"))
 
 
 def import_same(context: Context, a: Arguments) -> str:
     """Copies, and dropout, which training a few samples on a device never wants."""
     return str(a["self"] if "self" in a else a["input"])
+
+
+def import_pow_tensor(context: Context, a: Arguments) -> str:
+    """A number or a tensor to the power of a tensor."""
+    return context.graph.one("pow_tensor", *promoted(context.graph, [a["self"], a["exponent"]], "float32"))
+
+
+def import_detach(context: Context, a: Arguments) -> str:
+    return context.graph.one("identity", a["self"])
 
 
 def narrow(g: Graph, dy: str, like: str) -> str:
@@ -78,6 +89,30 @@ def vjp_neg(g: Graph, op: Op, dys: Sequence[str], need: Sequence[bool]) -> list[
     return [g.one("neg", dys[0])]
 
 
+def vjp_select(g: Graph, op: Op, dys: Sequence[str], need: Sequence[bool]) -> list[str]:
+    mask, a, b = op.inputs
+    zero = g.constant(0.0)
+    return [
+        "",
+        narrow(g, g.one("select", mask, dys[0], zero), a) if need[1] else "",
+        narrow(g, g.one("select", mask, zero, dys[0]), b) if need[2] else "",
+    ]
+
+
+def vjp_pow_tensor(g: Graph, op: Op, dys: Sequence[str], need: Sequence[bool]) -> list[str]:
+    (a, b), y = op.inputs, op.outputs[0]
+    lower = g.one("pow_tensor", a, g.one("sub", b, g.constant(1.0))) if need[0] else ""
+    return [
+        narrow(g, g.one("mul", dys[0], g.one("mul", b, lower)), a) if need[0] else "",
+        narrow(g, g.one("mul", dys[0], g.one("mul", y, g.one("log", a))), b) if need[1] else "",
+    ]
+
+
+def vjp_identity(g: Graph, op: Op, dys: Sequence[str], need: Sequence[bool]) -> list[str]:
+    """In what is differentiated, an identity is a `detach`."""
+    return [""]
+
+
 def _plain(kind: str) -> Emitter:
     return lambda b, ins, op, values: [b.node(kind, *ins)]
 
@@ -90,21 +125,43 @@ IMPORT: dict[str, Importer] = {
     "aten.add.Tensor": _binary("add"),
     "aten.add_.Tensor": _binary("add"),
     "aten.sub.Tensor": _binary("sub"),
+    "aten.sub_.Tensor": _binary("sub"),
     "aten.mul.Tensor": _binary("mul"),
-    "aten.div.Tensor": _binary("div"),
+    "aten.mul_.Tensor": _binary("mul"),
+    "aten.div.Tensor": _binary("div", at_least="float32"),
+    "aten.div_.Tensor": _binary("div", at_least="float32"),
+    "aten.rsub.Scalar": _binary("sub", swap=True),
+    "aten.rsub.Tensor": _binary("sub", swap=True),
+    "aten.pow.Scalar": import_pow_tensor,
+    "aten.pow.Tensor_Tensor": import_pow_tensor,
     "aten.neg.default": import_neg,
-    "aten.where.self": import_where,
+    **{f"aten.where.{form}": import_where for form in ("self", "ScalarSelf", "ScalarOther", "Scalar")},
+    "aten.detach.default": import_detach,
+    "aten.detach_.default": import_detach,
+    "aten.lift_fresh_copy.default": import_same,
+    "aten.contiguous.default": import_same,
     "aten.clone.default": import_same,
     "aten.alias.default": import_same,
-    "aten.dropout.default": import_same,
+    **{f"aten.{name}.default": import_same for name in ("dropout", "dropout_", "feature_dropout")},
+    **{f"aten.{name}.default": import_same for name in ("alpha_dropout", "feature_alpha_dropout")},
 }
-VJP = {"add": vjp_add, "sub": vjp_sub, "mul": vjp_mul, "div": vjp_div, "neg": vjp_neg}
+VJP = {
+    "add": vjp_add,
+    "sub": vjp_sub,
+    "mul": vjp_mul,
+    "div": vjp_div,
+    "neg": vjp_neg,
+    "pow_tensor": vjp_pow_tensor,
+    "select": vjp_select,
+    "identity": vjp_identity,
+}
 ONNX: dict[str, Emitter] = {
     "add": _plain("Add"),
     "sub": _plain("Sub"),
     "mul": _plain("Mul"),
     "div": _plain("Div"),
     "neg": _plain("Neg"),
+    "pow_tensor": _plain("Pow"),
     "identity": _plain("Identity"),
     "select": _plain("Where"),
     "constant": emit_constant,

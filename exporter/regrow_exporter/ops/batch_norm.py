@@ -4,18 +4,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from regrow.errors import UnsupportedError
 from regrow.ops.schema import number
 from regrow.program import Op, Value
 from regrow_exporter.graph import Graph
 from regrow_exporter.importer import Arguments, Context
 from regrow_exporter.onnx_builder import OnnxBuilder, f32, i64
+from regrow_exporter.ops.normalize import channel_vectors
 
 
 def import_batch_norm(context: Context, a: Arguments) -> str:
-    if not a["weight"] or not a["bias"]:
-        raise UnsupportedError("affine=False; give the norm a scale and a shift")
-    inputs = [a["input"], a["weight"], a["bias"]]
+    inputs = [a["input"], *channel_vectors(context.graph, a["input"], a["weight"], a["bias"])]
     if not a["training"]:
         return context.graph.one(
             "batch_norm_frozen", *inputs, a["running_mean"], a["running_var"], eps=a["eps"]

@@ -1,27 +1,38 @@
-"""conv2d: import, gradients, ONNX."""
+"""conv2d, and conv1d as one: import, gradients, ONNX."""
 
 from collections.abc import Mapping, Sequence
 from math import prod
 
 import numpy as np
 
-from regrow.errors import UnsupportedError
 from regrow.ops.schema import ints
 from regrow.program import Op, Value
 from regrow_exporter.graph import Graph
 from regrow_exporter.importer import Arguments, Context
 from regrow_exporter.onnx_builder import OnnxBuilder, i64
+from regrow_exporter.ops.one_d import one_dimensional, pair
+from regrow_exporter.ops.padding import bordered
 
 # Below this, unfolding the input of a weight gradient beats one product per tap (measured, CPU, one thread).
 _UNFOLD_BYTES = 4 << 20
 
 
 def import_conv2d(context: Context, a: Arguments) -> str:
-    if isinstance(a["padding"], str):
-        raise UnsupportedError(f"padding={a['padding']!r}; give it as numbers")
-    inputs = [a["input"], a["weight"], *([a["bias"]] if a["bias"] else [])]
-    pair = {k: tuple(a[k]) * (2 // len(a[k])) for k in ("stride", "padding", "dilation")}
-    return context.graph.one("conv2d", *inputs, groups=a["groups"], **pair)
+    g, x, weight = context.graph, a["input"], a["weight"]
+    strides = {k: pair(a[k]) for k in ("stride", "dilation")}
+    padding = (0, 0) if a["padding"] == "valid" else a["padding"]
+    if padding == "same":
+        x, padding = _same(g, x, g.shape(weight)[2:], strides["dilation"])
+    inputs = [x, weight, *([a["bias"]] if a["bias"] else [])]
+    return g.one("conv2d", *inputs, groups=a["groups"], padding=pair(padding), **strides)
+
+
+def _same(g: Graph, x: str, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[str, tuple[int, ...]]:
+    """The input and the padding with which the output is as large; an odd rest goes to the far side."""
+    whole = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    for axis, size in enumerate(whole):
+        x = bordered(g, x, axis + 2, 0, size % 2)
+    return x, tuple(size // 2 for size in whole)
 
 
 def vjp_conv2d(g: Graph, op: Op, dys: Sequence[str], need: Sequence[bool]) -> list[str]:
@@ -65,10 +76,10 @@ def emit_conv2d_dw(b: OnnxBuilder, ins: Sequence[str], op: Op, values: Mapping[s
     dy, x = (values[name].shape for name in op.inputs)
     groups, kernel = int(str(op.attrs["groups"])), ints(op.attrs, "kernel")
     if groups == dy[1] == x[1]:
-        return [_dw_depthwise(b, ins, op, dy, kernel)]
+        return [_dw_depthwise(b, ins[0], _taps(b, ins[1], op, x[2:], dy, kernel), dy[1], kernel)]
     if groups > 1:
         return [_dw_swapped(b, ins, op, dy, x)]
-    taps = [b.node("Reshape", tap, i64(0, x[1], -1)) for tap in _taps(b, ins[1], op, dy, kernel)]
+    taps = [b.node("Reshape", tap, i64(0, x[1], -1)) for tap in _taps(b, ins[1], op, x[2:], dy, kernel)]
     g = b.node("Reshape", ins[0], i64(0, dy[1], -1))
     area = prod(dy[2:])
     if dy[1] > area:
@@ -78,18 +89,30 @@ def emit_conv2d_dw(b: OnnxBuilder, ins: Sequence[str], op: Op, values: Mapping[s
     return [_dw_per_tap(b, g, taps, dy[1], x[1], kernel)]
 
 
-def _taps(b: OnnxBuilder, x: str, op: Op, dy: Sequence[int], kernel: Sequence[int]) -> list[str]:
-    """The padded input seen through each kernel position, row-major."""
+def _taps(
+    b: OnnxBuilder, source: str, op: Op, size: Sequence[int], dy: Sequence[int], kernel: Sequence[int]
+) -> list[str]:
+    """The padded input, of spatial `size` before, seen through each kernel position, row-major."""
     stride, padding, dilation = (ints(op.attrs, k) for k in ("stride", "padding", "dilation"))
-    if any(padding):
-        x = b.node("Pad", x, i64(0, 0, *padding, 0, 0, *padding))
+    step = stride[0] if stride[0] == stride[1] and prod(kernel) > stride[0] else 1
+    # Slices with a step are slow, so with one the input is first taken apart into its phases.
+    beyond = [p + -(s + 2 * p) % step for s, p in zip(size, padding, strict=True)]
+    if any((*padding, *beyond)):
+        source = b.node("Pad", source, i64(0, 0, *padding, 0, 0, *beyond))
     if tuple(kernel) == (1, 1) and stride == (1, 1):
-        return [x]
+        return [source]
+    phases = [source]
+    if step > 1:
+        apart = b.node("SpaceToDepth", source, blocksize=step)
+        phases = b.multi("Split", [apart], step * step, axis=1, num_outputs=step * step)
+    left = [s // step for s in stride]
     taps = []
     for index in np.ndindex(*kernel):
-        start = [i * d for i, d in zip(index, dilation, strict=True)]
-        stop = [s + t * (o - 1) + 1 for s, t, o in zip(start, stride, dy[2:], strict=True)]
-        taps.append(b.node("Slice", x, i64(*start), i64(*stop), i64(2, 3), i64(*stride)))
+        at = [i * d for i, d in zip(index, dilation, strict=True)]
+        phase = phases[at[0] % step * step + at[1] % step]
+        start = [a // step for a in at]
+        stop = [s + t * (o - 1) + 1 for s, t, o in zip(start, left, dy[2:], strict=True)]
+        taps.append(b.node("Slice", phase, i64(*start), i64(*stop), i64(2, 3), i64(*left)))
     return taps
 
 
@@ -119,13 +142,10 @@ def _dw_per_tap(b: OnnxBuilder, g: str, taps: list[str], o: int, c: int, kernel:
     return b.node("Reshape", b.node("Concat", *parts, axis=2), i64(o, c, *kernel))
 
 
-def _dw_depthwise(
-    b: OnnxBuilder, ins: Sequence[str], op: Op, dy: Sequence[int], kernel: Sequence[int]
-) -> str:
-    taps = _taps(b, ins[1], op, dy, kernel)
-    sums = [b.node("ReduceSum", b.node("Mul", ins[0], tap), i64(0, 2, 3), keepdims=0) for tap in taps]
+def _dw_depthwise(b: OnnxBuilder, dy: str, taps: list[str], c: int, kernel: Sequence[int]) -> str:
+    sums = [b.node("ReduceSum", b.node("Mul", dy, tap), i64(0, 2, 3), keepdims=0) for tap in taps]
     stacked = b.node("Concat", *[b.node("Unsqueeze", s, i64(1)) for s in sums], axis=1)
-    return b.node("Reshape", stacked, i64(dy[1], 1, *kernel))
+    return b.node("Reshape", stacked, i64(c, 1, *kernel))
 
 
 def _dw_swapped(b: OnnxBuilder, ins: Sequence[str], op: Op, dy: Sequence[int], x: Sequence[int]) -> str:
@@ -143,6 +163,14 @@ def _dw_swapped(b: OnnxBuilder, ins: Sequence[str], op: Op, dy: Sequence[int], x
     return b.node("Transpose", wide, perm=[1, 0, 2, 3])
 
 
-IMPORT = {"aten.conv2d.default": import_conv2d}
+_import_conv1d = one_dimensional(
+    import_conv2d, ("input", "weight"), {"stride": 1, "padding": 0, "dilation": 1}
+)
+IMPORT = {
+    "aten.conv2d.default": import_conv2d,
+    "aten.conv2d.padding": import_conv2d,
+    "aten.conv1d.default": _import_conv1d,
+    "aten.conv1d.padding": _import_conv1d,
+}
 VJP = {"conv2d": vjp_conv2d}
 ONNX = {"conv2d": emit_conv2d, "conv2d_dx": emit_conv2d_dx, "conv2d_dw": emit_conv2d_dw}

@@ -10,24 +10,27 @@ from regrow.program import Op, Value
 from regrow_exporter.graph import Graph
 from regrow_exporter.importer import Arguments, Context
 from regrow_exporter.onnx_builder import OnnxBuilder, f32, i64
+from regrow_exporter.ops.one_d import one_dimensional, pair
 
 
 def import_max_pool2d(context: Context, a: Arguments) -> str:
-    if a["ceil_mode"] or any(d != 1 for d in a["dilation"]):
-        raise UnsupportedError("ceil_mode or dilation in a max-pool")
-    kernel = _pair(a["kernel_size"])
-    return context.graph.one(
-        "max_pool2d",
-        a["self"],
-        kernel=kernel,
-        stride=_pair(a["stride"] or kernel),
-        padding=_pair(a["padding"]),
-    )
+    if any(d != 1 for d in a["dilation"]):
+        raise UnsupportedError("dilation in a max-pool; use dilation=1")
+    return context.graph.one("max_pool2d", a["self"], **geometry(context, a))
 
 
-def _pair(value: int | Sequence[int]) -> tuple[int, ...]:
-    values = (value,) if isinstance(value, int) else tuple(value)
-    return values * (2 // len(values))
+def geometry(context: Context, a: Arguments) -> dict[str, tuple[int, ...]]:
+    """Kernel, stride and padding of any pooling; ceil_mode where it changes nothing."""
+    kernel, padding = pair(a["kernel_size"]), pair(a["padding"])
+    stride = pair(a["stride"] or kernel)
+    size = context.graph.shape(a["self"])[2:]
+    left = [(s + 2 * p - k) % t for s, p, k, t in zip(size, padding, kernel, stride, strict=True)]
+    if a["ceil_mode"] and any(left):
+        raise UnsupportedError(
+            f"ceil_mode with windows {kernel}, stride {stride} that do not end with the input {size}; "
+            "set ceil_mode=False, or pad the input first"
+        )
+    return {"kernel": kernel, "stride": stride, "padding": padding}
 
 
 def vjp_max_pool2d(g: Graph, op: Op, dys: Sequence[str], need: Sequence[bool]) -> list[str]:
@@ -46,9 +49,12 @@ def _attrs(op: Op) -> dict[str, list[int]]:
 def emit_max_pool2d_back(
     b: OnnxBuilder, ins: Sequence[str], op: Op, values: Mapping[str, Value]
 ) -> list[str]:
-    geometry = [ints(op.attrs, k) for k in ("kernel", "stride", "padding")]
-    if geometry == [(2, 2), (2, 2), (0, 0)]:
-        return [_halves(b, ins, values[op.inputs[1]].shape, values[op.inputs[0]].shape)]
+    kernel, stride, padding = (ints(op.attrs, k) for k in ("kernel", "stride", "padding"))
+    x, y = values[op.inputs[1]].shape, values[op.inputs[0]].shape
+    if kernel == stride == (2, 2) and not any(padding):
+        return [_halves(b, ins, x, y)]
+    if kernel == stride and x[2] == kernel[0] == 1 and not any(padding):
+        return [_pieces(b, ins, kernel[1], x, y)]
     return [_scattered(b, ins, op)]
 
 
@@ -67,24 +73,42 @@ def _halves(b: OnnxBuilder, ins: Sequence[str], x: Sequence[int], y: Sequence[in
     for number in (2, 1, 0):
         winner = b.node("Where", b.node("Equal", taps[number], best), f32(number), winner)
     position = np.tile(np.array([[0, 1], [2, 3]], np.float32), (y[2], y[3]))[None, None]
-    here = b.node("Equal", _double(b, winner), position)
-    dx = b.node("Where", here, _double(b, dy), f32(0))
+    here = b.node("Equal", enlarged(b, winner, (2, 2)), position)
+    dx = b.node("Where", here, enlarged(b, dy, (2, 2)), f32(0))
     if cropped:
         dx = b.node("Pad", dx, i64(0, 0, 0, 0, 0, 0, x[2] - height, x[3] - width))
     return dx
 
 
-def _double(b: OnnxBuilder, value: str) -> str:
-    """Nearest-neighbour upsampling by two."""
+def enlarged(b: OnnxBuilder, value: str, times: Sequence[int]) -> str:
+    """Every element repeated so many times down and across."""
     return b.node(
         "Resize",
         value,
         "",
-        np.array([1, 1, 2, 2], np.float32),
+        np.array([1, 1, *times], np.float32),
         mode="nearest",
         coordinate_transformation_mode="asymmetric",
         nearest_mode="floor",
     )
+
+
+def _pieces(b: OnnxBuilder, ins: Sequence[str], width: int, x: Sequence[int], y: Sequence[int]) -> str:
+    """Windows of a signal side by side: one row per place in the window, the first winner takes all."""
+    dy, source, best = ins
+    length = y[3] * width
+    if length != x[3]:
+        source = b.node("Slice", source, i64(0), i64(length), i64(3))
+    rows = b.node("Transpose", b.node("Reshape", source, i64(-1, width)), perm=[1, 0])
+    taps = b.multi("Split", [rows], width, axis=0, num_outputs=width)
+    best, dy = (b.node("Reshape", value, i64(1, -1)) for value in (best, dy))
+    winner = b.const(f32(width - 1))
+    for place in reversed(range(width - 1)):
+        winner = b.node("Where", b.node("Equal", taps[place], best), f32(place), winner)
+    places = np.arange(width, dtype=np.float32)[:, None]
+    dx = b.node("Where", b.node("Equal", winner, places), dy, f32(0))
+    dx = b.node("Reshape", b.node("Transpose", dx, perm=[1, 0]), i64(-1, x[1], 1, length))
+    return b.node("Pad", dx, i64(0, 0, 0, 0, 0, 0, 0, x[3] - length)) if length != x[3] else dx
 
 
 def _scattered(b: OnnxBuilder, ins: Sequence[str], op: Op) -> str:
@@ -97,6 +121,10 @@ def _scattered(b: OnnxBuilder, ins: Sequence[str], op: Op) -> str:
     return b.node("Reshape", summed, b.node("Shape", x))
 
 
-IMPORT = {"aten.max_pool2d.default": import_max_pool2d}
+_FLAT = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
+IMPORT = {
+    "aten.max_pool2d.default": import_max_pool2d,
+    "aten.max_pool1d.default": one_dimensional(import_max_pool2d, ("self",), _FLAT),
+}
 VJP = {"max_pool2d": vjp_max_pool2d}
 ONNX = {"max_pool2d": emit_max_pool2d, "max_pool2d_back": emit_max_pool2d_back}

@@ -9,6 +9,7 @@ from regrow.program import Op, Value
 from regrow_exporter.graph import Graph
 from regrow_exporter.importer import Arguments, Context, Size
 from regrow_exporter.onnx_builder import OnnxBuilder, i64
+from regrow_exporter.ops.logic import as_dtype
 
 
 def import_flatten(context: Context, a: Arguments) -> str:
@@ -57,13 +58,10 @@ def import_mean(context: Context, a: Arguments) -> str:
 
 
 def import_sum(context: Context, a: Arguments) -> str:
-    return _import_reduce(context, a, "reduce_sum")
-
-
-def import_adaptive_avg_pool2d(context: Context, a: Arguments) -> str:
-    if tuple(a["output_size"]) != (1, 1):
-        raise UnsupportedError(f"adaptive average pooling to {tuple(a['output_size'])}; only to (1, 1)")
-    return context.graph.one("reduce_mean", a["self"], axes=(2, 3), keepdims=True)
+    g, dtype = context.graph, context.graph.values[a["self"]].dtype
+    # Truth values and whole numbers are counted in floats, which is exact up to 2**24 of them.
+    summed = _import_reduce(context, {**a, "self": as_dtype(g, a["self"], "float32")}, "reduce_sum")
+    return as_dtype(g, summed, "float32" if dtype == "float32" or a["dtype"] else "int64")
 
 
 def vjp_reshape(g: Graph, op: Op, dys: Sequence[str], need: Sequence[bool]) -> list[str]:
@@ -126,7 +124,6 @@ IMPORT = {
     "aten.mean.default": import_mean,
     "aten.sum.dim_IntList": import_sum,
     "aten.sum.default": import_sum,
-    "aten.adaptive_avg_pool2d.default": import_adaptive_avg_pool2d,
 }
 VJP = {"reshape": vjp_reshape, "permute": vjp_permute, "reduce_sum": vjp_reduce, "reduce_mean": vjp_reduce}
 ONNX = {

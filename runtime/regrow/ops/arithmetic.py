@@ -31,6 +31,7 @@ OPS = {
     "sub": _binary(np.subtract),
     "mul": _binary(np.multiply),
     "div": _binary(np.divide),
+    "pow_tensor": _binary(np.power),
     "identity": OpSchema(same, lambda inputs, _: [inputs[0]]),
     "neg": OpSchema(same, lambda inputs, _: [-inputs[0]]),
     "constant": OpSchema(

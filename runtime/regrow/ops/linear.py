@@ -1,8 +1,8 @@
-"""linear and the plain matrix product its gradients need. x:(n,d)  w:(c,d)  b:(c,)  y:(n,c)."""
+"""linear and matrix products, plain and batched. x:(n,d)  w:(c,d)  b:(c,)  y:(n,c)."""
 
 from collections.abc import Sequence
 
-from regrow.ops.schema import Array, Attrs, OpSchema
+from regrow.ops.schema import Array, Attrs, OpSchema, broadcast
 from regrow.program import Value
 
 
@@ -32,4 +32,20 @@ def matmul(inputs: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [a @ b]
 
 
-OPS = {"linear": OpSchema(linear_shape, linear), "matmul": OpSchema(matmul_shape, matmul)}
+def batch_matmul_shape(values: Sequence[Value], attrs: Attrs) -> list[Value]:
+    a, b = values[0].shape, values[1].shape
+    if len(a) < 2 or len(b) < 2 or a[-1] != b[-2]:
+        raise ValueError(f"batch_matmul: {a} x {b}")
+    return [Value((*broadcast(a[:-2], b[:-2]), a[-2], b[-1]))]
+
+
+def batch_matmul(inputs: Sequence[Array], attrs: Attrs) -> list[Array]:
+    """(..., m, k), (..., k, n) -> (..., m, n); the leading dimensions broadcast."""
+    return [inputs[0] @ inputs[1]]
+
+
+OPS = {
+    "linear": OpSchema(linear_shape, linear),
+    "matmul": OpSchema(matmul_shape, matmul),
+    "batch_matmul": OpSchema(batch_matmul_shape, batch_matmul),
+}

@@ -9,12 +9,12 @@ from regrow.ops.schema import Array, Attrs, OpSchema, ints
 from regrow.program import Value
 
 
-def max_pool2d_shape(values: Sequence[Value], attrs: Attrs) -> list[Value]:
+def pool_shape(values: Sequence[Value], attrs: Attrs) -> list[Value]:
     x = values[0].shape
     kernel, stride, padding = ints(attrs, "kernel"), ints(attrs, "stride"), ints(attrs, "padding")
     size = tuple(output_size(x[i + 2], kernel[i], stride[i], padding[i], 1) for i in (0, 1))
     if min(size) < 1:
-        raise ValueError(f"max_pool2d: kernel {kernel} does not fit input {x[2:]}")
+        raise ValueError(f"pooling: kernel {kernel} does not fit input {x[2:]}")
     return [Value((*x[:2], *size))]
 
 
@@ -49,6 +49,6 @@ def max_pool2d_back(inputs: Sequence[Array], attrs: Attrs) -> list[Array]:
 
 
 OPS = {
-    "max_pool2d": OpSchema(max_pool2d_shape, max_pool2d, winners),
+    "max_pool2d": OpSchema(pool_shape, max_pool2d, winners),
     "max_pool2d_back": OpSchema(lambda values, _: [Value(values[1].shape)], max_pool2d_back),
 }

@@ -16,7 +16,11 @@ from regrow_trainer.tables import call
 from regrow_trainer.tensors import Tensors
 
 # name -> "module:function that makes the rule"
-RULES: dict[str, str] = {"sgd": "regrow_trainer.rules.sgd:sgd"}
+RULES: dict[str, str] = {
+    "adam": "regrow_trainer.rules.adam:adam",
+    "momentum": "regrow_trainer.rules.momentum:momentum",
+    "sgd": "regrow_trainer.rules.sgd:sgd",
+}
 
 
 class Rule(NamedTuple):

@@ -1,0 +1,156 @@
+"""Write the README's table of measured facts from a recorded demo. No figure in it is typed by hand.
+
+python -m benchmarks.readme --record demo/results.json   # keep a run, and measure what a demo does not
+python -m benchmarks.readme                              # write the table
+python -m benchmarks.readme --check                      # fail where the README differs from the record
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypedDict
+
+from regrow.demo.page import device, kilobytes, percent, pick, short, sparsity
+from regrow.demo.results import Peer, Results
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+RECORD = ROOT / "benchmarks" / "results" / "demo.json"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+class Install(TypedDict):
+    """What installing and importing the runtime costs."""
+
+    wheel_bytes: int
+    import_ms: float
+
+
+class Record(TypedDict):
+    """A kept run: the demo's results and the cost of the install."""
+
+    results: Results
+    install: Install
+
+
+def table(record: Record) -> str:
+    """The measured facts as a Markdown table, with the machine, the date and the command."""
+    results, install = record["results"], record["install"]
+    rows = [_accuracy(results, shots) for shots in sorted({r["shots"] for r in results["accuracy"]})]
+    sizes = results["sizes"]
+    ratio = sizes["onnx_dense"] / sizes["bundle_pruned"]
+    rows.append(
+        f"| bundle | {kilobytes(sizes['bundle_pruned'])} | dense model as fp32 ONNX: "
+        f"{kilobytes(sizes['onnx_dense'])}, {ratio:.1f} times as much |"
+    )
+    rows += _against(results)
+    rows.append(
+        f"| wheel, import time | {kilobytes(install['wheel_bytes'])}, {install['import_ms']:.0f} ms | |"
+    )
+    machine = ", ".join(
+        v if k in ("processor", "system") else f"{k} {v}" for k, v in results["machine"].items()
+    )
+    versions = ", ".join(f"{k} {v}" for k, v in results["versions"].items())
+    return "\n".join(
+        [
+            f"| {sparsity(results):.0%} pruned, {results['n_way']} unseen classes | measured | beside |",
+            "|---|---|---|",
+            *rows,
+            "",
+            f"`make demo` on {results['date']}, commit {results['commit'] or 'none'}: {machine}; {versions}.",
+        ]
+    )
+
+
+def _accuracy(results: Results, shots: int) -> str:
+    pruned, dense = pick(results, "pruned", shots), pick(results, "dense", shots)
+    examples = "1 example" if shots == 1 else f"{shots} examples"
+    return (
+        f"| accuracy, {examples} per class | {percent(pruned['after'])} | before adapting: "
+        f"{percent(pruned['before'])}; dense: {percent(dense['after'])} |"
+    )
+
+
+def _against(results: Results) -> list[str]:
+    ours, others = device(results), [p for p in results["peers"] if "torch" in p["name"]]
+    facts: list[tuple[str, Callable[[Peer], str]]] = [
+        (f"one adaptation, {results['support']} examples", lambda p: f"{short(p['adapt_ms']['median'])} ms"),
+        ("start to first answer", lambda p: f"{short(p['cold_ms']['median'])} ms"),
+        ("peak memory, whole process", lambda p: f"{short(p['peak_bytes']['median'] / 1e6)} MB"),
+    ]
+    return [f"| {what} | {figure(ours)} | {_beside(others, figure)} |" for what, figure in facts]
+
+
+def _beside(peers: list[Peer], figure: Callable[[Peer], str]) -> str:
+    return ", ".join(f"{p['name']}: {figure(p)}" for p in peers)
+
+
+def insert(text: str, facts: str) -> str:
+    """The README with the table between its markers."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"README.md: found no {BEGIN} ... {END}, expected both; put them back")
+    return f"{before}{BEGIN}\n{facts}\n{END}{after}"
+
+
+def measure_install() -> Install:
+    """Build the wheel and import the runtime in fresh processes."""
+    with tempfile.TemporaryDirectory() as folder:
+        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder]
+        subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+        (wheel,) = Path(folder).glob("*.whl")
+        size = wheel.stat().st_size
+    command = (
+        "import time; t = time.perf_counter(); import regrow; regrow.open; print(time.perf_counter() - t)"
+    )
+    times = [
+        float(
+            subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True).stdout
+        )
+        for _ in range(7)
+    ]
+    return {"wheel_bytes": size, "import_ms": 1000 * statistics.median(times)}
+
+
+def record(source: Path) -> None:
+    """Keep a demo's results, without its pictures, beside the cost of the install."""
+    results: Results = json.loads(source.read_text(encoding="utf-8"))
+    results["episode"] = {"shots": results["episode"]["shots"], "support": [], "queries": []}
+    kept: Record = {"results": results, "install": measure_install()}
+    RECORD.parent.mkdir(parents=True, exist_ok=True)
+    RECORD.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    """Record, write or check; the exit code is 1 where the README is stale."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.readme", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--record", metavar="JSON", type=Path, help="keep this run first")
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    args = parser.parse_args()
+    if args.record:
+        record(args.record)
+    if not RECORD.exists():
+        raise SystemExit(
+            f"{RECORD}: not there, expected a kept run; make demo, then add --record demo/results.json"
+        )
+    kept: Record = json.loads(RECORD.read_text(encoding="utf-8"))
+    found = README.read_text(encoding="utf-8")
+    expected = insert(found, table(kept))
+    if args.check and found != expected:
+        print("README.md: the table differs from benchmarks/results; run `make readme`", file=sys.stderr)
+        return 1
+    if not args.check:
+        README.write_text(expected, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
