@@ -149,6 +149,13 @@ def test_the_users_module_is_left_as_it_was(tmp_path):
     assert all(p.requires_grad for p in module.parameters())
 
 
+def test_dropout_is_switched_off_in_what_is_exported_only(tmp_path):
+    module = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 3))
+    made = export(module, torch.rand(6, 4), path=tmp_path / "m.regrow", **SETTINGS)
+    assert made.manifest.verification["reference"]["gradient"] < 1e-9
+    assert module[1].p == 0.5
+
+
 def test_zeros_are_taken_as_pruned_only_when_asked(tmp_path):
     module, shape, masks = masked()
     for wish in (None, "zeros"):
