@@ -7,8 +7,17 @@ torch = pytest.importorskip("torch")
 from regrow.errors import UnsupportedError
 from regrow_trainer.backbones.conv4 import Conv4
 from regrow_trainer.learner import initial_params
-from regrow_trainer.pruners import make_masks, prunable
+from regrow_trainer.pruners import Evidence, Scope, make_masks, prunable, pruner
 from regrow_trainer.tensors import Tensors, zero
+
+
+def masks_by(name: str, params: Tensors, masks: Tensors, sparsity: float, scope: Scope) -> Tensors:
+    """Gradients are as large as the parameter's index in its tensor."""
+
+    def squares() -> Tensors:
+        return {n: torch.arange(p.numel()).view_as(p).double() ** 2 for n, p in params.items()}
+
+    return make_masks(pruner(name), params, masks, sparsity, scope, squares)
 
 
 @pytest.fixture
@@ -23,7 +32,7 @@ def test_only_weights_before_the_classifier_are_prunable(params: Tensors) -> Non
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.5, 0.85, 0.999])
 def test_counts_are_exact_in_every_layer(params: Tensors, sparsity: float) -> None:
-    for name, mask in make_masks("magnitude", params, {}, sparsity, "layer").items():
+    for name, mask in masks_by("magnitude", params, {}, sparsity, "layer").items():
         assert int((~mask).sum()) == int(sparsity * mask.numel() + 0.5), name
         scores = torch.cat([params[name][~mask].abs(), params[name][mask].abs()])
         assert torch.equal(scores[: int((~mask).sum())].sort()[0], scores.sort()[0][: int((~mask).sum())])
@@ -31,7 +40,7 @@ def test_counts_are_exact_in_every_layer(params: Tensors, sparsity: float) -> No
 
 def test_a_global_count_is_exact_and_weights_compete_across_layers(params: Tensors) -> None:
     params["blocks.1.conv.weight"] *= 0.001
-    masks = make_masks("magnitude", params, {}, 0.4, "global")
+    masks = masks_by("magnitude", params, {}, 0.4, "global")
     size = sum(m.numel() for m in masks.values())
     assert sum(int((~m).sum()) for m in masks.values()) == int(0.4 * size + 0.5)
     assert float(masks["blocks.1.conv.weight"].float().mean()) < 0.2
@@ -40,7 +49,7 @@ def test_a_global_count_is_exact_and_weights_compete_across_layers(params: Tenso
 
 def test_ties_fall_by_index(params: Tensors) -> None:
     equal = {n: torch.ones_like(p) for n, p in params.items()}
-    for mask in make_masks("magnitude", equal, {}, 0.5, "layer").values():
+    for mask in masks_by("magnitude", equal, {}, 0.5, "layer").values():
         gone = int(0.5 * mask.numel() + 0.5)
         assert not mask.flatten()[:gone].any()
         assert mask.flatten()[gone:].all()
@@ -51,7 +60,7 @@ def test_rounds_are_nested_even_when_survivors_become_zero(params: Tensors, scop
     masks: Tensors = {}
     for sparsity in (0.2, 0.4, 0.6):
         before = masks
-        masks = make_masks("magnitude", params, masks, sparsity, scope)
+        masks = masks_by("magnitude", params, masks, sparsity, scope)
         assert all(not (masks[n] & ~before[n]).any() for n in before)
         # Exact zeros tie with what was pruned; a kept one must not come back for it.
         params = {n: torch.zeros_like(p) for n, p in zero(masks, params).items()}
@@ -59,11 +68,30 @@ def test_rounds_are_nested_even_when_survivors_become_zero(params: Tensors, scop
 
 def test_nothing_to_prune_is_said() -> None:
     with pytest.raises(UnsupportedError, match="two or more dimensions"):
-        make_masks(
-            "magnitude", {"head.weight": torch.ones(3, 2), "head.bias": torch.ones(3)}, {}, 0.5, "layer"
-        )
+        masks_by("magnitude", {"head.weight": torch.ones(3, 2), "head.bias": torch.ones(3)}, {}, 0.5, "layer")
 
 
 def test_an_unknown_pruner_names_the_nearest(params: Tensors) -> None:
     with pytest.raises(UnsupportedError, match="did you mean 'magnitude'"):
-        make_masks("magnitud", params, {}, 0.5, "layer")
+        masks_by("magnitud", params, {}, 0.5, "layer")
+
+
+def test_scores_by_hand() -> None:
+    weights = {"a": torch.tensor([[3.0, -1.0], [0.0, 2.0]]), "b": torch.tensor([[0.0, 0.0]])}
+    squares = {"a": torch.tensor([[1.0, 16.0], [81.0, 0.0]]), "b": torch.tensor([[1.0, 1.0]])}
+    evidence = Evidence(weights, lambda: squares)
+    assert pruner("magnitude")(evidence)["a"].tolist() == [[3, 1], [0, 2]]
+    assert pruner("fisher")(evidence)["a"].tolist() == [[9, 4], [0, 0]]
+    # 9 / 9, 1 / (9 + 4 + 1), 0, 4 / (9 + 4)
+    assert pruner("lamp")(evidence)["a"].flatten().tolist() == pytest.approx([1, 1 / 14, 0, 4 / 13])
+    assert pruner("lamp")(evidence)["b"].tolist() == [[0, 0]]
+
+
+def test_gradients_are_only_computed_for_who_asks(params: Tensors) -> None:
+    def never() -> Tensors:
+        raise AssertionError("not asked for")
+
+    masks = make_masks(pruner("magnitude"), params, {}, 0.5, "layer", never)
+    assert set(masks) == set(prunable(params))
+    with pytest.raises(AssertionError, match="not asked for"):
+        make_masks(pruner("fisher"), params, {}, 0.5, "layer", never)

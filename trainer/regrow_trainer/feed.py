@@ -18,12 +18,12 @@ from regrow_trainer.recipe import Data, Input
 
 _AHEAD = 4
 # Streams of one recipe seed. Two streams must never share episodes.
-TRAIN, VALIDATION, TEST = 0, 1, 2
+TRAIN, VALIDATION, TEST, EVIDENCE = range(4)
 
 
 def stream_seed(seed: int, stream: int) -> int:
     """The sampler's seed for one of a recipe's streams."""
-    return 3 * seed + stream
+    return 4 * seed + stream
 
 
 def to_task(episodes: Sequence[Episode], spec: Input) -> Task:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
@@ -14,6 +16,7 @@ from regrow_trainer.tensors import Tensors
 
 # name -> "module:function"
 PRUNERS: dict[str, str] = {
+    "fisher": "regrow_trainer.pruners.fisher:fisher",
     "lamp": "regrow_trainer.pruners.lamp:lamp",
     "magnitude": "regrow_trainer.pruners.magnitude:magnitude",
 }
@@ -21,10 +24,18 @@ PRUNERS: dict[str, str] = {
 Scope = Literal["layer", "global"]
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What a pruner may look at. What costs work is computed only if it is called."""
+
+    weights: Tensors
+    squared_gradients: Callable[[], Tensors]  # mean square of every weight's meta-gradient over some tasks
+
+
 class Pruner(Protocol):
     """One score per weight, none of them negative; the lowest go first."""
 
-    def __call__(self, weights: Tensors) -> Tensors: ...
+    def __call__(self, evidence: Evidence) -> Tensors: ...
 
 
 def pruner(name: str) -> Pruner:
@@ -46,10 +57,16 @@ def prunable(params: Tensors) -> tuple[str, ...]:
     return names
 
 
-def make_masks(name: str, params: Tensors, masks: Tensors, sparsity: float, scope: Scope) -> Tensors:
+def make_masks(
+    chosen: Pruner,
+    params: Tensors,
+    masks: Tensors,
+    sparsity: float,
+    scope: Scope,
+    squared_gradients: Callable[[], Tensors],
+) -> Tensors:
     """True where a weight stays. What `masks` removed already stays removed, so rounds are nested."""
-    weights = {n: params[n] for n in prunable(params)}
-    scores = pruner(name)(weights)
+    scores = chosen(Evidence({n: params[n] for n in prunable(params)}, squared_gradients))
     gone = {n: s.masked_fill(~masks[n], -1.0) if n in masks else s for n, s in scores.items()}
     if scope == "layer":
         return {n: _lowest_out(s.flatten(), sparsity).view_as(s) for n, s in gone.items()}

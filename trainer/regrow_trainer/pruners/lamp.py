@@ -9,12 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regrow_trainer.pruners import Evidence
 from regrow_trainer.tensors import Tensors
 
 
-def lamp(weights: Tensors) -> Tensors:
+def lamp(evidence: Evidence) -> Tensors:
     """w^2 / (the sum of squares of the weights that are at least as large)."""
-    return {name: _relative(w.detach().double() ** 2) for name, w in weights.items()}
+    return {name: _relative(w.detach().double() ** 2) for name, w in evidence.weights.items()}
 
 
 def _relative(squares: Tensor) -> Tensor:
