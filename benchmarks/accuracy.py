@@ -33,7 +33,7 @@ def commands(out: Path) -> list[tuple[Path, list[str]]]:
     settings = [word for setting in TRAIN for word in ("--set", setting)]
     base = str(out / "base" / "best.safetensors")
     train = ["train", str(RECIPE), *settings]
-    prune = ["prune", base, "--sparsity", str(SPARSITY), "--pruner", "lamp", "--scope", "global"]
+    prune = ["prune", base, "--sparsity", str(SPARSITY), "--pruner", "fisher", "--scope", "global"]
     made = [
         ("base", [*train, "--set", f"train.iterations={BASE}"]),
         ("dense", [*train, "--set", f"train.iterations={MORE}", "--start", base]),

@@ -21,7 +21,7 @@ class Plan:
     """How much: dense and pruned share `base` iterations of training, then each has `more` to itself."""
 
     base: int = 700
-    more: int = 600
+    more: int = 1000
     validate_every: int = 100
     episodes: int = 300
     queries: int = 5
@@ -52,7 +52,7 @@ def _train(out: Path, recipe: Path, plan: Plan) -> list[Step]:
         run("dense", f"Go on for {plan.more} iterations without pruning, to compare like with like",
             "train", _shown(recipe), "--start", base, "--set", f"train.iterations={plan.more}", *every),
         run("pruned", f"Prune {SPARSITY:.0%} of the weights and retrain the rest for {plan.more} iterations",
-            "prune", base, "--sparsity", f"{SPARSITY}", "--pruner", "lamp", "--scope", "global",
+            "prune", base, "--sparsity", f"{SPARSITY}", "--pruner", "fisher", "--scope", "global",
             "--retrain", f"{plan.more}"),
     ]  # fmt: skip
 
