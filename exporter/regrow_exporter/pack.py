@@ -1,13 +1,18 @@
 """Turn verified programs and tensors into a bundle's manifest and tensors, each in its smallest encoding."""
 
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
+import torch
 from numpy.typing import NDArray
 
+import regrow
 from regrow import bundle, reference, selftest
 from regrow.manifest import (
     Adaptable,
@@ -58,10 +63,9 @@ def pack(
     masks: Arrays,
     kinds: Mapping[str, Adaptable],
     calibration: NDArray[np.float32],
-    verification: dict[str, Any],
     about: Description,
 ) -> tuple[Manifest, dict[str, NDArray[Any]]]:
-    """The manifest and every tensor in file order."""
+    """The manifest and every tensor in file order. It is a draft until it holds a self-test and its proof."""
     entries, tensors = _parameters(programs, env, masks, kinds, about.precision)
     named = {
         "meta.": {n: env[f"meta:{n}"] for n in learner.meta},
@@ -90,8 +94,8 @@ def pack(
         programs={name: f"program.{name}" for name in programs.deployed},
         graphs={"predict": "onnx.predict", "adapt": "onnx.adapt"},
         peak_bytes={str(ways * k): peak_bytes(programs.deployed, ways * k) for k in PLANNED_PER_CLASS},
-        selftest=_self_test(learner, programs, env, about.steps),
-        verification=verification,
+        selftest=SelfTest(SELF_TEST_SEED, 1, 1, (), (), SELF_TEST_TOLERANCE),
+        verification={},
         provenance=about.provenance,
     )
     return manifest, tensors
@@ -158,7 +162,8 @@ def _blobs(programs: Programs) -> dict[str, NDArray[Any]]:
     return {name: bundle.pack_blob(data) for name, data in made.items()}
 
 
-def _self_test(learner: Learner, programs: Programs, env: Arrays, steps: int) -> SelfTest:
+def self_test(learner: Learner, programs: Programs, env: Arrays, steps: int) -> SelfTest:
+    """The episode that a device can run, and what the reference makes of it."""
     ways = max(programs.outputs, 2)
     x, y = selftest.episode(SELF_TEST_SEED, ways, ways, learner.shape)
     target = y if labelled(learner.loss) else np.zeros((ways, programs.outputs), np.float32)
@@ -172,3 +177,14 @@ def _self_test(learner: Learner, programs: Programs, env: Arrays, steps: int) ->
         tuple(float(np.float32(v)) for v in logits),
         SELF_TEST_TOLERANCE,
     )
+
+
+def versions() -> dict[str, str]:
+    """Of everything that had a hand in a bundle."""
+    return {
+        "regrow": regrow.__version__,
+        "torch": torch.__version__.partition("+")[0],
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "python": platform.python_version(),
+    }
