@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,8 +63,9 @@ def loss_function(loss: str, args: Mapping[str, Any] = NO_ARGS) -> Loss:
 
 def loss_options(loss: str, args: Mapping[str, Any], outputs: int) -> dict[str, Any]:
     """The options of a loss as plain data, checked; those of a function of one's own only for their names."""
-    if ":" in loss:
+    if ":" in loss and args:
         _check_names(loss, args, tuple(inspect.signature(loss_function(loss)).parameters)[2:])
+        _check_plain(args)
         return dict(args)
     allowed = ("label_smoothing", "weight") if loss == "cross_entropy" else ()
     _check_names(loss, args, allowed)
@@ -71,7 +73,10 @@ def loss_options(loss: str, args: Mapping[str, Any], outputs: int) -> dict[str, 
     if not isinstance(smoothing, int | float) or not 0 <= smoothing < 1:
         raise UnsupportedError(f"export: label_smoothing={smoothing!r}, expected a number in [0, 1)")
     if made.pop("weight", None) is not None:
-        weight = np.asarray(args["weight"], np.float64)
+        try:
+            weight = np.asarray(args["weight"], np.float64)
+        except (TypeError, ValueError) as error:
+            raise UnsupportedError(f"export: weight: {error}; give {outputs} numbers") from error
         # A weight of zero would make the loss of a support set of that class alone 0 / 0.
         if weight.shape != (outputs,) or not (np.isfinite(weight) & (weight > 0)).all():
             raise UnsupportedError(
@@ -80,6 +85,14 @@ def loss_options(loss: str, args: Mapping[str, Any], outputs: int) -> dict[str, 
             )
         made["weight"] = [float(v) for v in weight]
     return made
+
+
+def _check_plain(args: Mapping[str, Any]) -> None:
+    """The manifest says what a device learns by, so options are what JSON can say."""
+    try:
+        json.dumps(args)
+    except TypeError as error:
+        raise UnsupportedError(f"export: loss_args: {error}; give numbers, texts and lists") from error
 
 
 def _check_names(loss: str, args: Mapping[str, Any], allowed: Sequence[str]) -> None:

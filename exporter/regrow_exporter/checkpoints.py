@@ -17,7 +17,7 @@ from regrow.manifest import Adaptable
 from regrow_exporter.measure import Episodes
 from regrow_exporter.pipeline import Exported, export
 from regrow_exporter.resolve import resolve
-from regrow_exporter.stages import Stages
+from regrow_exporter.stages import Silent, Stages
 
 CALIBRATION_SHOTS = 5
 RECIPE_DATA = ("validation", "test", "train")
@@ -42,6 +42,8 @@ def export_checkpoint(
     `episodes` may also be "validation" or "test", the data of its recipe; what needs episodes and is given
     none is measured on the former.
     """
+    stages = stages or Silent()
+    stages.at("reading the checkpoint", 0.0)
     ckpt = checkpoint.read(path)
     module = _rebuild(ckpt, backbone, os.fspath(path))
     needed = precision == "auto" or bool(budget)

@@ -24,6 +24,7 @@ from regrow_exporter.stages import Part
 
 WARM_UP = 2
 ROUNDS = 20
+TRIED = 10
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,15 @@ def measure(model: Model, drawn: Drawn, told: Told) -> Measured:
 
 
 def delta_bytes(model: Model, drawn: Drawn, folder: Path) -> int:
-    """Size of the file that saving leaves after adapting to the first episode."""
+    """Size of the file that saving leaves after the first episode whose adaptation was not rolled back."""
     session = model.session()
-    episode = _first(drawn)
-    with suppress(AdaptError):
-        session.adapt(episode.support_x, episode.support_y)
+    for index in range(min(drawn.sizes["episodes"], TRIED)):
+        episode = _episode(drawn, index)
+        try:
+            session.adapt(episode.support_x, episode.support_y)
+            break
+        except AdaptError:
+            continue
     path = folder / "measured.delta"
     session.save(path)
     size = path.stat().st_size
@@ -157,7 +162,7 @@ def delta_bytes(model: Model, drawn: Drawn, folder: Path) -> int:
 
 def adapt_ms(models: Sequence[Model], drawn: Drawn, told: Told) -> list[Spread]:
     """Milliseconds of one adaptation from fresh, per model: median and 95 % interval of turns in rotation."""
-    episode = _first(drawn)
+    episode = _episode(drawn, 0)
     taken: list[list[float]] = [[] for _ in models]
     for turn in range(WARM_UP + ROUNDS):
         for model, record in zip(models, taken, strict=True):
@@ -171,6 +176,8 @@ def adapt_ms(models: Sequence[Model], drawn: Drawn, told: Told) -> list[Spread]:
     return [spread(record) for record in taken]
 
 
-def _first(drawn: Drawn) -> Episode:
+def _episode(drawn: Drawn, index: int) -> Episode:
     sizes = drawn.sizes
-    return sample(drawn.source, sizes["n_way"], sizes["k_shot"], sizes["queries"], sizes["seed"], 0)
+    return sample(
+        drawn.source, sizes["n_way"], sizes["k_shot"], sizes["queries"], seed=sizes["seed"], index=index
+    )

@@ -139,7 +139,7 @@ def export(
         ),
     )
     drawn = None if episodes is None else draw(episodes, job.about.input, outputs, labelled(loss))
-    stages.at("capturing and differentiating", 0.0)
+    stages.at("capturing and differentiating", 0.01)
     # Neither the adaptable set nor the values of the weights change what is captured.
     captured = capture(whole, shape, loss, job.loss_args)
     chosen = choose(

@@ -22,7 +22,10 @@ def score(made: Row, metric: str) -> str:
     """`91.2 % ± 0.8`, or a squared error with its interval."""
     half = made["half_width"]
     if metric == "accuracy":
-        return f"{100 * made['mean']:.1f} %" + ("" if half is None else f" ± {100 * half:.1f}")
+        # Adding zero turns -0.0, what rounding leaves of a tiny loss, into 0.0.
+        return f"{round(100 * made['mean'], 1) + 0.0:.1f} %" + (
+            "" if half is None else f" ± {100 * half:.1f}"
+        )
     return f"{made['mean']:.4g}" + ("" if half is None else f" ± {half:.2g}")
 
 
@@ -33,8 +36,8 @@ def accuracy(made: Mapping[str, Any] | str) -> str:
     metric, drawn = made["after"]["metric"], made["episodes"]
     return (
         f"{score(made['before'], metric)} before, {score(made['after'], metric)} after adapting "
-        f"({metric}; {drawn['episodes']} episodes of {drawn['source']}, {drawn['n_way']} ways, "
-        f"{drawn['k_shot']} shots)"
+        f"({metric}; {drawn['episodes']} {drawn['n_way']}-way {drawn['k_shot']}-shot episodes of "
+        f"{drawn['source']})"
     )
 
 

@@ -196,6 +196,8 @@ def _free(values: dict[str, Any], indent: str = "") -> str:
     for key, value in values.items():
         if isinstance(value, dict) and value:
             lines += [f"{indent}{key}", _free(value, indent + "  ")]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            lines += [f"{indent}{key}", *(f"{indent}  {json.dumps(row)}" for row in value)]
         else:
             lines.append(f"{indent}{key}  {value if isinstance(value, str) else json.dumps(value)}")
     return "\n".join(lines) or "none"
