@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from regrow.cli.command import Command, add_force, emit, human_bytes, refuse_overwrite, table
+from regrow.cli.inspect import sparse_bytes, sparse_text
 from regrow.errors import UnsupportedError
 from regrow_exporter.stages import Shown, Stages
 from regrow_exporter.tables import accuracy, choice_tables
@@ -25,8 +26,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--update", choices=("kept", "pruned", "all"), default="kept",
                         help="which positions of a masked tensor may move (default: kept)")  # fmt: skip
     parser.add_argument("--precision", default="fp32", metavar="NAME",
-                        help="stored weight values: fp32 (default), fp16, or auto, the smallest that "
-                        "keeps to --max-drop")  # fmt: skip
+                        help="how weights are stored: fp32 (default), fp16, int8 with channel scales, or "
+                        "auto, the smallest that keeps to --max-drop")  # fmt: skip
     parser.add_argument("--max-drop", type=float, default=0.5, metavar="POINTS",
                         help="accuracy that --precision auto may cost (default: 0.5)")  # fmt: skip
     parser.add_argument("--budget", action="append", metavar="LIMIT",
@@ -78,6 +79,7 @@ def _run(args: argparse.Namespace) -> int:
         "digest": made.digest,
         "bytes": made.bytes,
         "dense_onnx_bytes": made.dense_onnx_bytes,
+        "sparse": sparse_bytes(manifest.parameters),
         "parameters": len(manifest.parameters),
         "adaptable": sum(p.adaptable != "none" for p in manifest.parameters),
         "verification": manifest.verification,
@@ -93,12 +95,14 @@ def _text(made: Exported) -> str:
     """The tables that were chosen from, then what was written."""
     weights = made.manifest.parameters
     dense, stored = sum(4 * p.size for p in weights), sum(p.bytes for p in weights)
+    sparse = sparse_bytes(weights)
     checks: Any = made.manifest.verification
     ratio = f"{made.dense_onnx_bytes / made.bytes:.2f}x the bundle"
     rows = [
         ("bundle", f"{made.path}  {human_bytes(made.bytes)}"),
         ("dense ONNX", f"{human_bytes(made.dense_onnx_bytes)}  ({ratio})"),
         ("weights", f"{human_bytes(stored)} of {human_bytes(dense)} dense"),
+        *([("sparse tensors", sparse_text(sparse))] if sparse else []),
         ("graph against torch fp64", f"{max(checks['reference'].values()):.1e}"),
     ]
     for name, e in checks["engines"].items():

@@ -4,6 +4,7 @@ import copy
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from regrow.episodes import Source
 from regrow.errors import UnsupportedError
 from regrow.manifest import Adaptable, BatchNorm, InputSpec, Manifest
 from regrow.select import select
+from regrow.values import Values
 from regrow_exporter.budget import candidates, parse_budget
 from regrow_exporter.capture import NO_ARGS, Captured, labelled, loss_function, loss_options
 from regrow_exporter.choose import Chosen, check_open, choose, measured_drafts, stated
+from regrow_exporter.compact import compact
 from regrow_exporter.draft import Draft
 from regrow_exporter.measure import Drawn, Episodes, draw
 from regrow_exporter.onnx_writer import write_single
-from regrow_exporter.pack import Description, pack, self_test, versions
+from regrow_exporter.pack import Description, pack, self_test, significant, versions
+from regrow_exporter.precision import PRECISIONS, settle
 from regrow_exporter.programs import Learner, Programs, build, capture, width
 from regrow_exporter.resolve import resolve
 from regrow_exporter.rule import Rule, rates_for
@@ -30,7 +34,6 @@ from regrow_exporter.stages import Silent, Stages
 from regrow_exporter.verify import verify
 from regrow_exporter.write import write_checked, write_onnx
 
-PRECISIONS = ("fp32", "fp16")
 MOVES: tuple[Adaptable, ...] = ("kept", "pruned", "all")
 
 
@@ -134,7 +137,7 @@ def export(
             steps=steps,
             batch_norm="none",
             max_loss_rise=max_loss_rise,
-            precision=precision,
+            values={},
             provenance={"versions": versions(), **(provenance or {})},
         ),
     )
@@ -164,14 +167,17 @@ def _learner(job: Job, module: nn.Module, names: tuple[str, ...]) -> Learner:
 
 
 def _draft(
-    job: Job, names: tuple[str, ...], precision: str, captured: Captured, programs: Programs | None = None
+    job: Job, names: tuple[str, ...], precision: Values, captured: Captured, programs: Programs | None = None
 ) -> Draft:
     """A bundle that could be written; `programs` where those of another precision are there."""
-    learner = _learner(job, _rounded(job.module, precision), names)
+    module = job.module if precision == "fp32" else copy.deepcopy(job.module)
+    # What is proven is what is shipped. After the masks: a kept value that rounds to zero stays kept.
+    values = settle(module, job.masks, precision)
+    learner = _learner(job, module, names)
     transductive = job.batch_norm == "transductive"
     programs = programs or build(learner, transductive=transductive, captured=captured)
     env = _environment(learner, programs)
-    about = replace(job.about, precision=precision, batch_norm=job.batch_norm or _batch_norm(programs))
+    about = replace(job.about, values=values, batch_norm=job.batch_norm or _batch_norm(programs))
     kinds: dict[str, Adaptable] = {n: job.update if n in job.masks else "all" for n in names}
     masks = {n: m.numpy() for n, m in job.masks.items()}
     return Draft(learner, programs, env, *pack(learner, programs, env, masks, kinds, job.calibration, about))
@@ -196,7 +202,7 @@ def _finish(
     stages.at("packing", 0.85)
     manifest = replace(
         made.manifest,
-        verification=proof,
+        verification=significant(proof, 3),
         selftest=self_test(*parts, steps),
         provenance={
             **made.manifest.provenance,
@@ -208,7 +214,9 @@ def _finish(
     dense = write_single(made.programs.deployed["predict"], made.env, "predict").ByteSize()
     if onnx is not None:
         stages.at("writing ONNX", 0.95)
-        write_onnx(Path(onnx), made.programs, made.env, manifest)
+        kept = {n: m.numpy() for n, m in job.masks.items()}
+        shrink = partial(compact, kept=kept, values={p.name: p.values for p in manifest.parameters})
+        write_onnx(Path(onnx), made.programs, made.env, manifest, shrink)
     stages.at(f"wrote {path}", 1.0)
     return Exported(path, digest, manifest, path.stat().st_size, dense, chosen.record)
 
@@ -235,18 +243,6 @@ def _prepared(module: nn.Module) -> nn.Module:
         # A device learns from a handful of samples: dropping features at random only adds noise there.
         if isinstance(layer, nn.modules.dropout._DropoutNd):
             layer.p = 0.0
-    return module
-
-
-def _rounded(module: nn.Module, precision: str) -> nn.Module:
-    """Its weights rounded to what is stored, so that what is proven is what is shipped."""
-    if precision == "fp32":
-        return module
-    module = copy.deepcopy(module)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            if parameter.ndim > 1:
-                parameter.copy_(parameter.half().float())
     return module
 
 

@@ -12,7 +12,7 @@ import regrow
 from regrow import bundle, selftest
 from regrow.files import atomic_write
 from regrow.manifest import Manifest
-from regrow_exporter.onnx_writer import write_adapt, write_single
+from regrow_exporter.onnx_writer import Shrink, write_adapt, write_single
 from regrow_exporter.programs import Programs
 from regrow_exporter.verify import VerificationError
 
@@ -34,12 +34,14 @@ def write_checked(path: Path, manifest: Manifest, tensors: Mapping[str, NDArray[
     return digest
 
 
-def write_onnx(folder: Path, programs: Programs, env: Mapping[str, NDArray[Any]], manifest: Manifest) -> None:
+def write_onnx(
+    folder: Path, programs: Programs, env: Mapping[str, NDArray[Any]], manifest: Manifest, shrink: Shrink
+) -> None:
     """predict.onnx, adapt.onnx (weights inside, runnable with onnxruntime alone) and manifest.json."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {
-        "predict.onnx": write_single(programs.deployed["predict"], env, "predict"),
-        "adapt.onnx": write_adapt(programs.deployed, env),
+        "predict.onnx": write_single(programs.deployed["predict"], env, "predict", shrink),
+        "adapt.onnx": write_adapt(programs.deployed, env, shrink),
     }
     for name, model in files.items():
         atomic_write(folder / name, model.SerializeToString(deterministic=True))

@@ -63,6 +63,7 @@ def test_a_checkpoint_becomes_a_bundle_with_its_masks_and_rates(tmp_path, capsys
     assert run("export", ckpt, "-o", out, "--onnx", tmp_path / "onnx", "--json") == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["bytes"] == out.stat().st_size
+    assert printed["sparse"] == {"tensors": 1, "bytes": 159, "bound": 158.6}
     model = regrow.open(out)
     assert model.rule.steps == 2
     assert float(model.bundle.meta["lr"]) == 0.25  # the trained rate, not the recipe's first guess
@@ -78,6 +79,8 @@ def test_the_table_for_people_says_what_was_and_was_not_measured(tmp_path, capsy
     text = capsys.readouterr().out
     assert "not measured: no episodes were given" in text
     assert "onnx engine, step-1 gradient" in text
+    # 36 of 144 weights kept: 144 H(1/4) / 8 + 4 * 36 bytes.
+    assert "above the information bound of mask + values, 159" in text
 
 
 MODULE = """
