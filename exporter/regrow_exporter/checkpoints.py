@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from regrow.checkpoint import Checkpoint
 from regrow.episodes import Source, open_source, sample
 from regrow.errors import BundleError
 from regrow.manifest import Adaptable
+from regrow.values import Values
 from regrow_exporter.measure import Episodes
 from regrow_exporter.pipeline import Exported, export
 from regrow_exporter.resolve import resolve
@@ -29,7 +31,7 @@ def export_checkpoint(
     *,
     steps: int | None = None,
     update: Adaptable = "kept",
-    precision: str = "fp32",
+    precision: Values | Literal["auto"] = "fp32",
     max_drop: float = 0.5,
     budget: str | Sequence[str] = (),
     episodes: Episodes | str | Source | None = None,

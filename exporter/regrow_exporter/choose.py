@@ -14,6 +14,7 @@ from typing import Any
 
 from regrow.errors import BudgetError, UnsupportedError
 from regrow.model import Model
+from regrow.values import Values
 from regrow_exporter.budget import Budget
 from regrow_exporter.draft import Draft, opened
 from regrow_exporter.measure import ROUNDS, WARM_UP, Drawn, Measured, adapt_ms, delta_bytes, interval, measure
@@ -35,7 +36,7 @@ class Chosen:
 
 NOT_MEASURED = "not measured: no episodes were given"
 # (adaptable parameters, precision, the programs of that set where they are there) -> a draft.
-Make = Callable[[tuple[str, ...], str, Programs | None], Draft]
+Make = Callable[[tuple[str, ...], Values, Programs | None], Draft]
 
 
 def check_open(precision: str, max_drop: float, budgets: Sequence[Budget], episodes: object) -> None:
@@ -52,7 +53,7 @@ def check_open(precision: str, max_drop: float, budgets: Sequence[Budget], episo
 
 def choose(
     make: Make,
-    precisions: Sequence[str],
+    precisions: Sequence[Values],
     own: tuple[str, ...],
     sets: Mapping[str, tuple[str, ...]],
     drawn: Drawn | None,

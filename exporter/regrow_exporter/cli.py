@@ -33,7 +33,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", action="append", metavar="LIMIT",
                         help="choose the adaptable set under a limit: 64KiB of peak memory for one support "
                         "set, delta:4KiB of a saved delta, or 5ms on this machine; repeatable")  # fmt: skip
-    parser.add_argument("--onnx", metavar="DIR", help="also write predict.onnx, adapt.onnx, manifest.json")
+    parser.add_argument("--onnx", metavar="DIR", help="also write predict.onnx, adapt.onnx (frozen weights "
+                        "packed, unpacked at load) and manifest.json")  # fmt: skip
     parser.add_argument(
         "--backbone", metavar="PATH", help="code outside the trainer that the checkpoint may use"
     )

@@ -36,12 +36,12 @@ class Decoder:
 
     def const(self, part: str, value: Any, dtype: Any = np.int64) -> str:
         """Store an array under the tensor's name and the part's."""
-        self.initializers.append(numpy_helper.from_array(np.asarray(value, dtype), f"{self.name}.{part}"))
+        self.initializers.append(numpy_helper.from_array(np.asarray(value, dtype), f"{self.name}/{part}"))
         return self.initializers[-1].name
 
     def node(self, kind: str, *inputs: str, **attrs: Any) -> str:
         """Append a node with one output."""
-        output = f"{self.name}.{len(self.nodes)}"
+        output = f"{self.name}/{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [output], **attrs))
         return output
 

@@ -23,8 +23,9 @@ Input = str | NDArray[Any]
 class OnnxBuilder:
     """Collects nodes; a nested builder (a Loop body) shares its parent's constants and outer values."""
 
-    def __init__(self, parent: "OnnxBuilder | None" = None) -> None:
+    def __init__(self, parent: "OnnxBuilder | None" = None, prefix: str = "") -> None:
         self.nodes: list[onnx.NodeProto] = []
+        self.prefix = prefix
         self.initializers: dict[str, onnx.TensorProto] = {} if parent is None else parent.initializers
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = (
             {} if parent is None else parent._constants
@@ -33,15 +34,15 @@ class OnnxBuilder:
         self._aliases: list[tuple[str, str]] = []
 
     def fresh(self) -> str:
-        """A name not used before, here or in any nested graph; short, since graphs travel to devices."""
-        return str(next(self._numbers))
+        """A name not used before; short, since graphs travel to devices."""
+        return f"{self.prefix}{next(self._numbers)}"
 
     def const(self, array: NDArray[Any]) -> str:
         """An initializer; equal arrays share one."""
         array = np.ascontiguousarray(array).reshape(np.shape(array))
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            name = self.fresh()
+            name = str(next(self._numbers))
             self._constants[key] = name
             self.initializers[name] = numpy_helper.from_array(array, name)
         return self._constants[key]

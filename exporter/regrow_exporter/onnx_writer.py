@@ -106,7 +106,7 @@ def write_adapt(
 
 
 def _body(outer: OnnxBuilder, step: Program, names: Mapping[str, str], carried: list[str]) -> onnx.GraphProto:
-    builder = OnnxBuilder(outer)
+    builder = OnnxBuilder(outer, "/")
     inside = {name: builder.fresh() for name in carried}
     number, go_on = builder.fresh(), builder.fresh()
     known = emit(builder, step, {**names, **inside, "step": number})

@@ -4,9 +4,8 @@ import copy
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from regrow.values import Values
 from regrow_exporter.budget import candidates, parse_budget
 from regrow_exporter.capture import NO_ARGS, Captured, labelled, loss_function, loss_options
 from regrow_exporter.choose import Chosen, check_open, choose, measured_drafts, stated
-from regrow_exporter.compact import compact
 from regrow_exporter.draft import Draft
 from regrow_exporter.measure import Drawn, Episodes, draw
 from regrow_exporter.onnx_writer import write_single
@@ -78,7 +76,7 @@ def export(
     loss_args: Mapping[str, Any] = NO_ARGS,
     masks: Mapping[str, torch.Tensor] | str | None = None,
     update: Adaptable = "kept",
-    precision: str = "fp32",
+    precision: Values | Literal["auto"] = "fp32",
     max_drop: float = 0.5,
     budget: str | Sequence[str] = (),
     episodes: Episodes | str | Source | None = None,
@@ -215,8 +213,7 @@ def _finish(
     if onnx is not None:
         stages.at("writing ONNX", 0.95)
         kept = {n: m.numpy() for n, m in job.masks.items()}
-        shrink = partial(compact, kept=kept, values={p.name: p.values for p in manifest.parameters})
-        write_onnx(Path(onnx), made.programs, made.env, manifest, shrink)
+        write_onnx(Path(onnx), made.programs, made.env, manifest, kept)
     stages.at(f"wrote {path}", 1.0)
     return Exported(path, digest, manifest, path.stat().st_size, dense, chosen.record)
 

@@ -3,16 +3,19 @@
 import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 import regrow
 from regrow import bundle, selftest
 from regrow.files import atomic_write
 from regrow.manifest import Manifest
-from regrow_exporter.onnx_writer import Shrink, write_adapt, write_single
+from regrow_exporter.compact import compact
+from regrow_exporter.onnx_writer import write_adapt, write_single
 from regrow_exporter.programs import Programs
 from regrow_exporter.verify import VerificationError
 
@@ -35,9 +38,14 @@ def write_checked(path: Path, manifest: Manifest, tensors: Mapping[str, NDArray[
 
 
 def write_onnx(
-    folder: Path, programs: Programs, env: Mapping[str, NDArray[Any]], manifest: Manifest, shrink: Shrink
+    folder: Path,
+    programs: Programs,
+    env: Mapping[str, NDArray[Any]],
+    manifest: Manifest,
+    masks: Mapping[str, NDArray[np.bool_]],
 ) -> None:
     """predict.onnx, adapt.onnx (weights inside, runnable with onnxruntime alone) and manifest.json."""
+    shrink = partial(compact, kept=masks, values={p.name: p.values for p in manifest.parameters})
     folder.mkdir(parents=True, exist_ok=True)
     files = {
         "predict.onnx": write_single(programs.deployed["predict"], env, "predict", shrink),
