@@ -108,7 +108,7 @@ def reproducible(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def choose_precision(
-    drafts: Mapping[str, Draft], known: Measured | None, drawn: Drawn, max_drop: float, stages: Stages
+    drafts: Mapping[Values, Draft], known: Measured | None, drawn: Drawn, max_drop: float, stages: Stages
 ) -> Chosen:
     """The fewest bytes of weights whose accuracy stays within `max_drop` points of the first of `drafts`.
 
@@ -133,8 +133,8 @@ def choose_precision(
     pick = next(row for row in rows if row["passes"])
     pick["chosen"] = True
     record = {"max_drop": max_drop / 100, "judged_by": "upper end of the 95 % interval", "rows": rows}
-    name = str(pick["precision"])
-    return Chosen(drafts[name], scores[name], {"precision": record})
+    picked = pick["precision"]
+    return Chosen(drafts[picked], scores[picked], {"precision": record})
 
 
 def choose_set(

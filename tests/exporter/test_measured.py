@@ -96,13 +96,19 @@ COARSE = {"adaptable": ["head.weight"], "lr": 4e4, "precision": "auto"}
 
 
 def coarse():
-    """A network that fp16 changes beyond recognition: its first weights lie around its smallest."""
+    """A network that rounding changes beyond recognition.
+
+    fp16: its first weights lie around its smallest. int8: in every row of the second layer one weight, which
+    only a dead unit feeds, is hundreds of times as large as the others.
+    """
     module = parting()
     with torch.no_grad():
         module.body.weight.mul_(8e-8)
         module.middle.weight.mul_(1e5)
         module.body.bias.zero_()
         module.middle.bias.zero_()
+        module.body.weight[0], module.body.bias[0] = 0, -1e-9
+        module.middle.weight[:, 0] = 3e7
     return module
 
 
@@ -124,6 +130,7 @@ def test_auto_keeps_fp32_where_the_drop_could_be_larger(tmp_path):
     rows = {r["precision"]: r for r in made.manifest.provenance["choice"]["precision"]["rows"]}
     assert rows["fp32"]["chosen"]
     assert not rows["fp16"]["passes"]
+    assert not rows["int8"]["passes"]
     # One episode tells nothing about a drop, so the choice is the careful one.
     single = exported(tmp_path, precision="auto", episodes=asked(1))
     assert {p.values for p in single.manifest.parameters} == {"fp32"}
