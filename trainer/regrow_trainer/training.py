@@ -21,17 +21,18 @@ from regrow import checkpoint
 from regrow.checkpoint import Checkpoint
 from regrow.errors import RegrowError
 from regrow.progress import Progress
-from regrow_trainer.adam import Moments, adam
 from regrow_trainer.batching import Workers
 from regrow_trainer.build import Built, build, open_data, to_checkpoint
 from regrow_trainer.feed import EVIDENCE, TRAIN, VALIDATION, batches, draw, stream_seed
 from regrow_trainer.learner import Learner, Scores, Task
 from regrow_trainer.metrics import Metrics
+from regrow_trainer.outer import OPTIMISERS, Moments, adam
 from regrow_trainer.pruners import make_masks, pruner
 from regrow_trainer.recipe import Recipe
 from regrow_trainer.rundir import RunDir, open_run
-from regrow_trainer.schedule import learning_rate, rounds
+from regrow_trainer.schedule import learning_rate, rounds, step_shares
 from regrow_trainer.state import Best, State, fresh, restore
+from regrow_trainer.strategies import Strategy
 from regrow_trainer.tensors import Tensors, to_tensors, zero
 
 _METRICS_EVERY = 10
@@ -185,7 +186,8 @@ class _Run:
         self, state: State, tasks: Task, metrics: Metrics, pool: Workers, show: Callable[..., None]
     ) -> State:
         began = time.monotonic()
-        params, meta, masks, estimate = state.params, state.meta, state.masks, self.built.strategy
+        params, meta, masks = state.params, state.meta, state.masks
+        estimate = self._estimate(state.iteration)
         out = pool.mean(lambda learner, task: estimate(learner, params, meta, masks, task), tasks)
         state = self._step(state, out.params, out.meta)
         loss, accuracy = float(out.loss), float(out.accuracy)
@@ -199,6 +201,14 @@ class _Run:
             state = self._validate(state, metrics, pool)
         return state
 
+    def _estimate(self, iteration: int) -> Strategy:
+        """The strategy at this iteration, told which steps' query losses count where not only the last."""
+        chosen: Any = self.built.strategy
+        if self.options.multi_step:
+            steps = self.options.steps or self.built.learner.steps
+            chosen = partial(chosen, shares=step_shares(steps, self.options.multi_step, iteration))
+        return chosen  # type: ignore[no-any-return]
+
     def _figures(self, loss: float, accuracy: float) -> dict[str, float | None]:
         """What is reported; JSON knows no NaN."""
         shown: dict[str, float | None] = {"loss": loss if math.isfinite(loss) else None}
@@ -207,13 +217,15 @@ class _Run:
     def _step(self, state: State, grads: Tensors, meta_grads: Tensors) -> State:
         """One outer step; a gradient that is not finite is skipped and counted."""
         options = self.options
+        grads = {n: torch.zeros_like(g) if n in self.built.held else g for n, g in grads.items()}
         norm = math.sqrt(sum(float((g * g).sum()) for g in [*grads.values(), *meta_grads.values()]))
         iteration = state.iteration + 1
         if not math.isfinite(norm):
             return replace(state, iteration=iteration, skipped=state.skipped + 1)
         scale = min(1.0, options.clip / norm) if options.clip and norm else 1.0
         share = learning_rate(1.0, options.schedule, state.iteration, options.iterations)
-        params, moments = adam(state.params, _scaled(grads, scale), state.moments, options.lr * share)
+        outer = OPTIMISERS[options.optimiser]
+        params, moments = outer(state.params, _scaled(grads, scale), state.moments, options.lr * share)
         meta, rule_moments = state.meta, state.rule_moments
         if options.rule_lr:
             meta, rule_moments = adam(meta, _scaled(meta_grads, scale), rule_moments, options.rule_lr * share)
