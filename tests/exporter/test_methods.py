@@ -36,6 +36,7 @@ SINE = {
     "validation": GLYPHS["validation"],
     "learner": {"steps": 3, "loss": "mse", "batch_norm": "none"},
 }
+CAVIA = ["learner.adaptable=['context']", "train.hold=['context']", "rule={name='sgd', args={lr=1.0}}"]
 METHODS = {
     "meta_sgd": (GLYPHS, ["rule.name=meta_sgd", "rule.args.lr=0.1"]),
     "maml++": (GLYPHS, ["rule.name=step_rates", "rule.args.steps=3", "train.multi_step=2"]),
@@ -43,6 +44,8 @@ METHODS = {
     "pamela, sine": (SINE, ["rule.name=pamela", "rule.args={steps=3, w=1, skip='literal'}"]),
     "bmp": (GLYPHS, ["rule.name=bmp", "rule.args.lr=0.1", "train.rule_lr=1.0"]),
     "anil": (GLYPHS, ["learner.adaptable=['@head']", "rule={name='sgd', args={lr=0.1}}"]),
+    "cavia": (GLYPHS, ["backbone.args={width=4, depth=3, context=10, context_at=2}", *CAVIA]),
+    "cavia, sine": (SINE, ["backbone.args.context=5", *CAVIA]),
     "reptile": (GLYPHS, ["train.strategy=reptile", "train.optimiser=sgd", "train.lr=1.0", "train.clip=0"]),
 }
 
