@@ -37,6 +37,7 @@ SINE = {
     "learner": {"steps": 3, "loss": "mse", "batch_norm": "none"},
 }
 CAVIA = ["learner.adaptable=['context']", "train.hold=['context']", "rule={name='sgd', args={lr=1.0}}"]
+SGD = ["rule={name='sgd', args={lr=0.1}}"]
 METHODS = {
     "meta_sgd": (GLYPHS, ["rule.name=meta_sgd", "rule.args.lr=0.1"]),
     "maml++": (GLYPHS, ["rule.name=step_rates", "rule.args.steps=3", "train.multi_step=2"]),
@@ -46,6 +47,11 @@ METHODS = {
     "anil": (GLYPHS, ["learner.adaptable=['@head']", "rule={name='sgd', args={lr=0.1}}"]),
     "cavia": (GLYPHS, ["backbone.args={width=4, depth=3, context=10, context_at=2}", *CAVIA]),
     "cavia, sine": (SINE, ["backbone.args.context=5", *CAVIA]),
+    "mmsup": (
+        GLYPHS,
+        ["backbone={name='supermask', args={backbone='conv4', args={width=4, depth=3}}}", *SGD],
+    ),
+    "mmsup, sine": (SINE, ["backbone={name='supermask', args={backbone='mlp', keep=0.7}}", *SGD]),
     "reptile": (GLYPHS, ["train.strategy=reptile", "train.optimiser=sgd", "train.lr=1.0", "train.clip=0"]),
 }
 
