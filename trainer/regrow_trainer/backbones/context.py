@@ -30,6 +30,6 @@ class Film(nn.Module):
         nn.init.kaiming_uniform_(self.linear.weight)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        both = self.linear(context)
-        scale, shift = (part.reshape(-1, *[1] * (x.dim() - 2)) for part in both.split(self.channels))
+        both = torch.split(self.linear(context), self.channels)
+        scale, shift = (part.reshape(-1, *[1] * (x.dim() - 2)) for part in both)
         return x * scale + shift
