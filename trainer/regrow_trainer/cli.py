@@ -1,4 +1,4 @@
-"""`regrow train`, `prune` and `evaluate`. Needs torch only once training, or a checkpoint, is asked for."""
+"""`regrow train`, `prune`, `evaluate`, `compare`. Needs torch only for training and for checkpoints."""
 
 from __future__ import annotations
 
@@ -109,6 +109,10 @@ def _run(args: argparse.Namespace, train: Callable[[], RunDir]) -> int:
 
 def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="bundle (.regrow) or checkpoint")
+    _episode_options(parser)
+
+
+def _episode_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", help="data source, e.g. glyphs:test; by default the test source of the recipe"
     )
@@ -122,15 +126,7 @@ def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from regrow import container
-
-    kind = container.read(args.file).metadata
-    if "regrow_checkpoint" in kind:
-        curve, controls = _evaluate_checkpoint(args)
-    elif "regrow" in kind:
-        curve, controls = _evaluate_bundle(args)
-    else:
-        raise RegrowError(f"{args.file}: is neither a bundle nor a checkpoint; give what regrow wrote")
+    curve, controls = _measured(args)
     rows = [["", curve[-1][1].metric, "95 %"]]
     rows += [[f"after {steps} steps", *_figures(e)] for steps, e in curve]
     rows += [[name, *_figures(e)] for name, e in controls.items()]
@@ -141,6 +137,60 @@ def _evaluate(args: argparse.Namespace) -> int:
     }
     emit(args, data, table(rows, right=(1, 2)))
     return 0
+
+
+def _measured(args: argparse.Namespace) -> Any:
+    """Scores after so many steps, and controls, of a checkpoint or bundle."""
+    return _evaluate_checkpoint(args) if _is_checkpoint(args.file) else _evaluate_bundle(args)
+
+
+def _is_checkpoint(path: str) -> bool:
+    from regrow import container
+
+    kind = container.read(path).metadata
+    if "regrow_checkpoint" not in kind and "regrow" not in kind:
+        raise RegrowError(f"{path}: is neither a bundle nor a checkpoint; give what regrow wrote")
+    return "regrow_checkpoint" in kind
+
+
+def _configure_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", help="bundle (.regrow) or checkpoint")
+    parser.add_argument("second", help="the one to hold against it")
+    _episode_options(parser)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from regrow_trainer.compare import difference, verdict
+
+    _agree(args)
+    names = (args.first, args.second)
+    scores = [_measured(argparse.Namespace(**{**vars(args), "file": name}))[0][-1][1] for name in names]
+    found = difference(*scores)
+    rows = [["", scores[0].metric, "95 %"], *([n, *_figures(e)] for n, e in zip(names, scores, strict=True))]
+    files = [{"file": n, **e.to_json()} for n, e in zip(names, scores, strict=True)]
+    text = f"{table(rows, right=(1, 2))}\n{verdict(found, *names, scores[0].metric)}"
+    emit(args, {"files": files, "difference": found.to_json()}, text)
+    return 0
+
+
+def _agree(args: argparse.Namespace) -> None:
+    """Both must see the same episodes: where the files name different ones, the user has to choose."""
+    first, second = (_data_of(name) for name in (args.first, args.second))
+    options = (("source", "test"), ("source", "args"), ("n_way", "n_way"), ("k_shot", "k_shot"))
+    for option, key in options:
+        if getattr(args, option) is None and first.get(key) != second.get(key):
+            raise RegrowError(
+                f"{args.second}: was made with {key} {second.get(key)!r}, {args.first} with "
+                f"{first.get(key)!r}, expected the same episodes; add --{option.replace('_', '-')}"
+            )
+
+
+def _data_of(path: str) -> dict[str, Any]:
+    """The data a file was made with, as far as it says."""
+    from regrow import bundle, checkpoint
+
+    made = checkpoint.read(path).recipe if _is_checkpoint(path) else bundle.read(path).manifest.provenance
+    return {"args": {}, **made.get("data", {})}
 
 
 def _figures(e: Evaluation) -> list[str]:
@@ -228,4 +278,10 @@ prune = Command(
 )
 evaluate = Command(
     "evaluate", "measure a bundle or checkpoint on few-shot episodes", _configure_evaluate, _evaluate
+)
+compare = Command(
+    "compare",
+    "say whether two bundles or checkpoints differ, on the same episodes",
+    _configure_compare,
+    _compare,
 )
