@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regrow.cli.command import Command, emit, table
+from regrow.cli.command import Command, byte_count, emit, human_bytes, table
 from regrow.errors import RegrowError
 
 if TYPE_CHECKING:
     from regrow.evaluate import Evaluation
+    from regrow_trainer.recipe import Recipe
     from regrow_trainer.rundir import RunDir
 
 _TORCH = (("torch", "train"), ("pydantic", "train"))
@@ -26,6 +27,12 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument("--force", action="store_true", help="replace the run in RUN")
     parser.add_argument("--workers", type=_positive, metavar="N", help="threads; all usable cores by default")
+    parser.add_argument(
+        "--memory-limit",
+        type=byte_count,
+        metavar="BYTES",
+        help="work on fewer tasks at a time, e.g. 2GB; measures what one takes first",
+    )
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard events into RUN too")
 
 
@@ -42,7 +49,7 @@ def _train(args: argparse.Namespace) -> int:
 
     recipe = load_recipe(args.recipe, args.set)
     start = checkpoint.read(args.start) if args.start else None
-    return _run(args, lambda: train(recipe, args.out, start=start, **_options(args)))
+    return _run(args, lambda: train(recipe, args.out, start=start, **_options(args, recipe)))
 
 
 def _configure_prune(parser: argparse.ArgumentParser) -> None:
@@ -71,16 +78,22 @@ def _prune(args: argparse.Namespace) -> int:
     }
     training = {**start.recipe.get("train", {}), "iterations": args.retrain}
     recipe = parse_recipe({**start.recipe, "prune": plan, "train": training}, args.checkpoint, args.set)
-    return _run(args, lambda: train(recipe, args.out, start=start, label="prune", **_options(args)))
+    return _run(args, lambda: train(recipe, args.out, start=start, label="prune", **_options(args, recipe)))
 
 
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "resume": args.resume,
-        "force": args.force,
-        "workers": args.workers,
-        "tensorboard": args.tensorboard,
-    }
+def _options(args: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
+    chosen = {name: getattr(args, name) for name in ("resume", "force", "workers", "tensorboard")}
+    if args.memory_limit is None:
+        return chosen
+    from regrow_trainer.memory import measure, plan
+
+    use = measure(recipe)
+    made = plan(recipe, use, args.memory_limit, args.workers)
+    sys.stderr.write(
+        f"regrow: {human_bytes(use.per_task)} per task, {human_bytes(use.fixed)} beside; {made.workers} "
+        f"threads with {made.chunk} tasks each: {human_bytes(made.peak)}\n"
+    )
+    return {**chosen, "workers": made.workers, "chunk": made.chunk}
 
 
 def _run(args: argparse.Namespace, train: Callable[[], RunDir]) -> int:
@@ -91,7 +104,10 @@ def _run(args: argparse.Namespace, train: Callable[[], RunDir]) -> int:
         sys.stderr.write(f"\nregrow: saved in {args.out}; run the same command with --resume to go on\n")
         raise
     from regrow import checkpoint
+    from regrow_trainer.ranks import speaks
 
+    if not speaks():
+        return 0
     made = checkpoint.read(run.best)
     best = made.provenance["progress"]["history"][-1]
     data = {
@@ -141,16 +157,9 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 def _measured(args: argparse.Namespace) -> Any:
     """Scores after so many steps, and controls, of a checkpoint or bundle."""
-    return _evaluate_checkpoint(args) if _is_checkpoint(args.file) else _evaluate_bundle(args)
+    from regrow_trainer.written import is_checkpoint
 
-
-def _is_checkpoint(path: str) -> bool:
-    from regrow import container
-
-    kind = container.read(path).metadata
-    if "regrow_checkpoint" not in kind and "regrow" not in kind:
-        raise RegrowError(f"{path}: is neither a bundle nor a checkpoint; give what regrow wrote")
-    return "regrow_checkpoint" in kind
+    return _evaluate_checkpoint(args) if is_checkpoint(args.file) else _evaluate_bundle(args)
 
 
 def _configure_compare(parser: argparse.ArgumentParser) -> None:
@@ -175,7 +184,9 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _agree(args: argparse.Namespace) -> None:
     """Both must see the same episodes: where the files name different ones, the user has to choose."""
-    first, second = (_data_of(name) for name in (args.first, args.second))
+    from regrow_trainer.written import data_of
+
+    first, second = (data_of(name) for name in (args.first, args.second))
     options = (("source", "test"), ("source", "args"), ("n_way", "n_way"), ("k_shot", "k_shot"))
     for option, key in options:
         if getattr(args, option) is None and first.get(key) != second.get(key):
@@ -183,14 +194,6 @@ def _agree(args: argparse.Namespace) -> None:
                 f"{args.second}: was made with {key} {second.get(key)!r}, {args.first} with "
                 f"{first.get(key)!r}, expected the same episodes; add --{option.replace('_', '-')}"
             )
-
-
-def _data_of(path: str) -> dict[str, Any]:
-    """The data a file was made with, as far as it says."""
-    from regrow import bundle, checkpoint
-
-    made = checkpoint.read(path).recipe if _is_checkpoint(path) else bundle.read(path).manifest.provenance
-    return {"args": {}, **made.get("data", {})}
 
 
 def _figures(e: Evaluation) -> list[str]:

@@ -6,12 +6,14 @@ goes on with the same bits.
 
 from __future__ import annotations
 
+import io
 import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -28,6 +30,7 @@ from regrow_trainer.learner import Learner, Scores, Task
 from regrow_trainer.metrics import Metrics
 from regrow_trainer.outer import OPTIMISERS, Moments, adam
 from regrow_trainer.pruners import make_masks, pruner
+from regrow_trainer.ranks import Ranks, joined
 from regrow_trainer.recipe import Recipe
 from regrow_trainer.rundir import RunDir, open_run
 from regrow_trainer.schedule import learning_rate, rounds, step_shares
@@ -49,18 +52,30 @@ def train(
     workers: int | None = None,
     tensorboard: bool = False,
     label: str = "train",
+    chunk: int | None = None,
 ) -> RunDir:
-    """Run a recipe into a folder; `start` gives the first weights. Ctrl-C saves and is raised again."""
+    """Run a recipe into a folder; `start` gives the first weights. Ctrl-C saves and is raised again.
+
+    Under torchrun the processes share the tasks, and the first of them writes.
+    """
     built = build(recipe)
     state, origin = _begin(built, start)
-    run = open_run(out, resume=resume, force=force)
-    if resume:
-        state, origin = _resume(built, run)
-    with (
-        Metrics(run.metrics, state.iteration, tensorboard) as metrics,
-        Workers(built.learner, recipe.train.batching, workers, recipe.train.chunk) as pool,
-    ):
-        _Run(built, run, origin, label).go(state, metrics, pool)
+    with joined() as ranks, TemporaryDirectory() as scratch:
+        ranks.check(recipe)
+        run = open_run(out, resume=resume, force=force) if ranks.leads else RunDir(out)
+        ranks.wait()
+        if resume:
+            state, origin = _resume(built, run)
+        # All make the same checkpoints; those of the others go where nobody looks.
+        own = run if ranks.leads else RunDir(Path(scratch))
+        with (
+            Metrics(own.metrics, state.iteration, tensorboard and ranks.leads) as metrics,
+            Workers(
+                built.learner, recipe.train.batching, workers, chunk or recipe.train.chunk, ranks
+            ) as pool,
+        ):
+            _Run(built, own, origin, label, ranks).go(state, metrics, pool)
+        ranks.wait()
     if not run.best.exists():
         raise RegrowError(
             f"{out}: no validation had a finite loss, expected one; "
@@ -102,15 +117,17 @@ def _resume(built: Built, run: RunDir) -> tuple[State, dict[str, Any]]:
 class _Run:
     """One run's fixed parts; what changes is passed from step to step."""
 
-    def __init__(self, built: Built, run: RunDir, origin: dict[str, Any], label: str) -> None:
-        self.built, self.run, self.origin, self.label = built, run, origin, label
+    def __init__(self, built: Built, run: RunDir, origin: dict[str, Any], label: str, ranks: Ranks) -> None:
+        self.built, self.run, self.origin, self.label, self.ranks = built, run, origin, label, ranks
         self.recipe = built.recipe
         self.options = built.recipe.train
         self.rounds = rounds(self.recipe.prune, self.options.iterations)
         source = open_data(self.recipe, self.recipe.data.validation)
         check, data = self.recipe.validation, self.recipe.data
         seed = stream_seed(self.recipe.seed, VALIDATION)
-        self.validation = draw(source, data, self.recipe.input, check.queries, seed, 0, check.episodes)
+        self.validation = draw(
+            source, data, self.recipe.input, check.queries, seed, *ranks.part(check.episodes)
+        )
 
     def go(self, state: State, metrics: Metrics, pool: Workers) -> None:
         """Iterate to the end, or to Ctrl-C; the folder then holds the state reached."""
@@ -122,7 +139,7 @@ class _Run:
         saved = time.monotonic()
         try:
             with (
-                Progress(total, self.label) as progress,
+                Progress(total, self.label, stream=None if self.ranks.leads else io.StringIO()) as progress,
                 batches(
                     source,
                     self.recipe.data,
@@ -131,6 +148,7 @@ class _Run:
                     options.tasks,
                     seen + state.iteration,
                     seen + total,
+                    self.ranks.part(options.tasks),
                 ) as feed,
             ):
                 progress.start_at(state.iteration)
@@ -175,7 +193,8 @@ class _Run:
         params, meta, masks, estimate = state.params, state.meta, state.masks, self.built.strategy
         recipe, seed = self.recipe, stream_seed(self.recipe.seed, EVIDENCE)
         source = open_data(recipe, recipe.data.train)
-        tasks = draw(source, recipe.data, recipe.input, recipe.data.queries, seed, 0, _EVIDENCE_TASKS)
+        part = self.ranks.part(_EVIDENCE_TASKS)
+        tasks = draw(source, recipe.data, recipe.input, recipe.data.queries, seed, *part)
 
         def squares(learner: Learner, task: Task) -> Tensors:
             return {n: g * g for n, g in estimate(learner, params, meta, masks, task).params.items()}
@@ -191,7 +210,7 @@ class _Run:
         out = pool.mean(lambda learner, task: estimate(learner, params, meta, masks, task), tasks)
         state = self._step(state, out.params, out.meta)
         loss, accuracy = float(out.loss), float(out.accuracy)
-        speed = len(tasks.support_x) / (time.monotonic() - began)
+        speed = self.options.tasks / (time.monotonic() - began)
         figures = {**self._figures(loss, accuracy), "tasks_per_s": speed}
         show(state.iteration, **{name: value for name, value in figures.items() if value is not None})
         if state.iteration % _METRICS_EVERY == 0:
