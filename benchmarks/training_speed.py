@@ -1,11 +1,12 @@
-"""Meta-training speed: MAML of second order, Conv4-64 on Omniglot's shapes, 32 tasks, five steps, one gradient.
+"""Meta-training speed: second-order MAML, Conv4-64, Omniglot's shapes, 32 tasks of five steps, one gradient.
 
     pip download --no-deps --no-binary :all: learn2learn==0.2.0 && tar xzf learn2learn-0.2.0.tar.gz
-    python -m benchmarks.training_speed --learn2learn learn2learn-0.2.0 > benchmarks/results/training_speed.json
+    python -m benchmarks.training_speed --learn2learn learn2learn-0.2.0
 
-Three ways to the same meta-gradient, in one process, taking turns: this trainer, learn2learn's MAML, and a plain
-loop over tasks with `torch.autograd`. All three are held to the same gradient before anything is timed. On one
-thread time is the processor's, so that other work on the machine does not count; on more it is the clock's.
+Three ways to the same meta-gradient, in one process, taking turns: this trainer, learn2learn's MAML, and a
+plain loop over tasks with `torch.autograd`. All three are held to the same gradient before anything is timed.
+On one thread time is the processor's, so that other work on the machine does not count; on more it is the
+clock's.
 
 learn2learn 0.2.0 carries C made for Python 3.10 and does not build on later ones; its MAML is pure Python and
 is imported from the unpacked source without the package's front.
@@ -84,7 +85,7 @@ def learn2learn(module: nn.Module, folder: Path) -> Gradient:
             learner = maml.clone()
             for _ in range(STEPS):
                 learner.adapt(F.cross_entropy(learner(support_x), support_y))
-            F.cross_entropy(learner(query_x), query_y).backward()
+            torch.autograd.backward(F.cross_entropy(learner(query_x), query_y))
         named = module.named_parameters()
         return {n: p.grad.detach() / TASKS for n, p in named if p.grad is not None}
 

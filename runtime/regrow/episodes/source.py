@@ -23,6 +23,7 @@ SOURCES: dict[str, str] = {
     "glyphs": "regrow.episodes.glyphs:glyphs",
     "sine": "regrow.episodes.sine:sine",
     "files": "regrow.episodes.files:files",
+    "mixture": "regrow.episodes.mixture:mixture",
 }
 
 

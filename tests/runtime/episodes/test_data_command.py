@@ -27,7 +27,7 @@ def _json(capsys: pytest.CaptureFixture[str], *argv: object) -> dict[str, object
 
 
 def test_list_names_every_source(capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(_json(capsys, "list")) == {"glyphs", "sine", "files"}
+    assert set(_json(capsys, "list")) == {"glyphs", "sine", "files", "mixture"}
     assert _run("list") == 0
     assert "stroke program" in capsys.readouterr().out
 
