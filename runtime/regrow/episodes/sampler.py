@@ -11,15 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regrow.episodes.draws import Draws
+from regrow.episodes.mixture import Mixture
 from regrow.episodes.source import BlockedSource, ClassSource, Episode, GroupSource, Source
 from regrow.errors import SampleError
 
 
-def sample(source: Source, n_way: int, k_shot: int, queries: int, seed: int, index: int) -> Episode:
+def sample(source: Source | Mixture, n_way: int, k_shot: int, queries: int, seed: int, index: int) -> Episode:
     """Draw one episode with `k_shot` support and `queries` query samples per class, none in both.
 
-    A task source has no classes: there n_way is 1. Of a group source, one group is drawn.
+    A task source has no classes: there n_way is 1. Of a group source, one group is drawn;
+    of a mixture, `seed` and `index` choose the source.
     """
+    if isinstance(source, Mixture):
+        source = source.choose(seed, index)
     _check(source, n_way, k_shot, queries, index)
     if source.task == "regression":
         return source.episode(k_shot, queries, seed, index)

@@ -27,6 +27,7 @@ SOURCES: dict[str, str] = {
     "files": "regrow.episodes.files:files",
     "users": "regrow.episodes.users:users",
     **{name: f"regrow.datasets.sources:{name}" for name in DATASETS},
+    "mixture": "regrow.episodes.mixture:mixture",
 }
 
 
