@@ -20,7 +20,10 @@ Input = str | NDArray[Any]
 
 
 class OnnxBuilder:
-    """Collects nodes; a nested builder (a Loop body) shares its parent's constants and outer values."""
+    """Collects nodes; a nested builder (a Loop body) shares its parent's constants and outer values.
+
+    Equal nodes are written once: what a forward pass computed, its gradient need not compute again.
+    """
 
     def __init__(self, parent: "OnnxBuilder | None" = None, prefix: str = "") -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -29,6 +32,7 @@ class OnnxBuilder:
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = (
             {} if parent is None else parent._constants
         )
+        self._known: dict[tuple[object, ...], list[str]] = {}
         self._counter = 0
 
     def fresh(self, stem: str) -> str:
@@ -47,11 +51,13 @@ class OnnxBuilder:
         return self._constants[key]
 
     def multi(self, kind: str, inputs: Sequence[Input], count: int, **attrs: Any) -> list[str]:
-        """Append a node with `count` outputs."""
+        """Append a node with `count` outputs, or return those of an equal one."""
         names = [x if isinstance(x, str) else self.const(x) for x in inputs]
-        outputs = [self.fresh(kind.lower()) for _ in range(count)]
-        self.nodes.append(helper.make_node(kind, names, outputs, **attrs))
-        return outputs
+        key = (kind, *names, count, *(f"{k}={v}" for k, v in sorted(attrs.items())))
+        if key not in self._known:
+            self._known[key] = [self.fresh(kind.lower()) for _ in range(count)]
+            self.nodes.append(helper.make_node(kind, names, self._known[key], **attrs))
+        return list(self._known[key])
 
     def node(self, kind: str, *inputs: Input, **attrs: Any) -> str:
         """Append a node with one output."""

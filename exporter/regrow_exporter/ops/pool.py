@@ -10,7 +10,9 @@ from regrow.program import Op, Value
 from regrow_exporter.graph import Graph
 from regrow_exporter.importer import Arguments, Context
 from regrow_exporter.onnx_builder import OnnxBuilder, f32, i64
+from regrow_exporter.ops.activation import gated
 from regrow_exporter.ops.one_d import one_dimensional, pair
+from regrow_exporter.ops.windows import put_back, taps, windows_of
 
 
 def import_max_pool2d(context: Context, a: Arguments) -> str:
@@ -55,7 +57,7 @@ def emit_max_pool2d_back(
         return [_halves(b, ins, x, y)]
     if kernel == stride and x[2] == kernel[0] == 1 and not any(padding):
         return [_pieces(b, ins, kernel[1], x, y)]
-    return [_scattered(b, ins, op)]
+    return [_tap_by_tap(b, ins, op, x, y)]
 
 
 def _halves(b: OnnxBuilder, ins: Sequence[str], x: Sequence[int], y: Sequence[int]) -> str:
@@ -111,14 +113,16 @@ def _pieces(b: OnnxBuilder, ins: Sequence[str], width: int, x: Sequence[int], y:
     return b.node("Pad", dx, i64(0, 0, 0, 0, 0, 0, 0, x[3] - length)) if length != x[3] else dx
 
 
-def _scattered(b: OnnxBuilder, ins: Sequence[str], op: Op) -> str:
-    """Any geometry: the pool's own indices, gradients added where windows overlap."""
-    dy, x, _ = ins
-    _, index = b.multi("MaxPool", [x], 2, **_attrs(op))
-    zeros = b.node("ConstantOfShape", b.node("Reshape", b.node("Size", x), i64(-1)))
-    flat = [b.node("Reshape", value, i64(-1)) for value in (index, dy)]
-    summed = b.node("ScatterElements", zeros, *flat, axis=0, reduction="add")
-    return b.node("Reshape", summed, b.node("Shape", x))
+def _tap_by_tap(b: OnnxBuilder, ins: Sequence[str], op: Op, x: Sequence[int], y: Sequence[int]) -> str:
+    """Any geometry: each kernel position takes what is left of the gradient where it holds the maximum."""
+    left, source, best = ins
+    windows = windows_of(op, x[2:], y[2:], ints(op.attrs, "kernel"))
+    *others, _ = taps(b, source, windows, border=-np.inf)
+    parts = []
+    for tap in others:
+        parts.append(gated(b, left, b.node("Equal", tap, best)))
+        left = b.node("Sub", left, parts[-1])
+    return put_back(b, [*parts, left], windows)
 
 
 _FLAT = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
