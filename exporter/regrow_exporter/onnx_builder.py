@@ -22,11 +22,13 @@ Input = str | NDArray[Any]
 class OnnxBuilder:
     """Collects nodes; a nested builder (a Loop body) shares its parent's constants and outer values.
 
-    Equal nodes are written once: what a forward pass computed, its gradient need not compute again.
+    Equal nodes are written once: what a forward pass computed, its gradient need not compute again. A node of a
+    body that reads outer values only is written outside: onnxruntime takes nothing out of a Loop.
     """
 
     def __init__(self, parent: "OnnxBuilder | None" = None, prefix: str = "") -> None:
         self.nodes: list[onnx.NodeProto] = []
+        self.parent = parent
         self.prefix = prefix
         self.initializers: dict[str, onnx.TensorProto] = {} if parent is None else parent.initializers
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = (
@@ -53,6 +55,8 @@ class OnnxBuilder:
     def multi(self, kind: str, inputs: Sequence[Input], count: int, **attrs: Any) -> list[str]:
         """Append a node with `count` outputs, or return those of an equal one."""
         names = [x if isinstance(x, str) else self.const(x) for x in inputs]
+        if self.parent is not None and not any(name.startswith(self.prefix) for name in names):
+            return self.parent.multi(kind, names, count, **attrs)
         key = (kind, *names, count, *(f"{k}={v}" for k, v in sorted(attrs.items())))
         if key not in self._known:
             self._known[key] = [self.fresh(kind.lower()) for _ in range(count)]
