@@ -115,6 +115,8 @@ def _line_taps(b: OnnxBuilder, x: str, line: Line, width: int) -> list[str]:
         periods = b.node("Reshape", x, i64(0, 0, line.periods, line.stride * width))
         phases = b.multi("Split", [periods], line.stride, axis=3, num_outputs=line.stride)
     places = [(phases[i % line.stride], i // line.stride) for i in range(line.kernel)]
+    if line.out == line.periods:
+        return [phase for phase, _ in places]
     return [b.node("Slice", phase, i64(at), i64(at + line.out), i64(2)) for phase, at in places]
 
 
