@@ -136,7 +136,7 @@ class Inverted(nn.Module):
 
 
 class Mobile(nn.Module):
-    """A strided stem and inverted residuals: MobileNetV2-like, or EfficientNet-like with 5x5, swish, excite."""
+    """A strided stem and inverted residuals: MobileNetV2-like; efficient: 5x5, swish, excite."""
 
     def __init__(self, efficient: bool) -> None:
         super().__init__()

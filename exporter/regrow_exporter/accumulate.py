@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from regrow.program import Op
 from regrow_exporter.graph import Graph
 
-
 # What was joined already: weights and bias of a layer share the gradients they read.
 Joined = dict[tuple[str, ...], str]
 
 
 def total(graph: Graph, parts: Sequence[str], joined: Joined) -> str:
-    """The sum. A weight used at every step of a sequence gets one product over all steps, not a sum of many."""
+    """The sum. A weight used at every step of a sequence gets one product over all of them."""
     rest = list(parts)
     for rule in (_over_rows, _row_sum):
         several = [name for name in rest if rule(graph, graph.makers[name])]
@@ -29,7 +28,9 @@ def total(graph: Graph, parts: Sequence[str], joined: Joined) -> str:
 def _over_rows(graph: Graph, op: Op) -> bool:
     """A product of two values over their samples: the gradient of a weight."""
     attrs = op.attrs
-    return op.kind == "matmul" and bool(attrs["transpose_a"] and not attrs["transpose_b"]) and _rows(graph, op)
+    return (
+        op.kind == "matmul" and bool(attrs["transpose_a"] and not attrs["transpose_b"]) and _rows(graph, op)
+    )
 
 
 def _row_sum(graph: Graph, op: Op) -> bool:

@@ -22,8 +22,8 @@ Input = str | NDArray[Any]
 class OnnxBuilder:
     """Collects nodes; a nested builder (a Loop body) shares its parent's constants and outer values.
 
-    Equal nodes are written once: what a forward pass computed, its gradient need not compute again. A node of a
-    body that reads outer values only is written outside: onnxruntime takes nothing out of a Loop.
+    Equal nodes are written once: what a forward pass computed, its gradient need not compute again. A node of
+    a body that reads outer values only is written outside: onnxruntime takes nothing out of a Loop.
     """
 
     def __init__(self, parent: "OnnxBuilder | None" = None, prefix: str = "") -> None:

@@ -16,7 +16,7 @@ from regrow_exporter.ops.windows import Windows, taps, windows_of
 _THIN = 4
 # What stacking the positions may take per sample.
 _UNFOLD_BYTES = 4 << 20
-# With no more output positions than this per filter, the products of single samples write more than they read.
+# With no more output positions than this per filter, products of single samples write more than they read.
 _ROOM = 4
 
 
@@ -84,25 +84,25 @@ def emit_conv2d_dw(b: OnnxBuilder, ins: Sequence[str], op: Op, values: Mapping[s
     if groups > 1:
         return [_dw_swapped(b, ins, op, dy, x)]
     if x[1] <= _THIN:
-        return [_dw_thin(b, *ins, windows, dy[1], x[1])]
+        return [_dw_thin(b, ins, windows, dy[1], x[1])]
     if windows.area <= _ROOM * dy[1]:
-        return [_dw_samples_joined(b, *ins, windows, dy[1])]
-    return [_dw_per_sample(b, *ins, windows, dy[1], x[1])]
+        return [_dw_samples_joined(b, ins, windows, dy[1])]
+    return [_dw_per_sample(b, ins, windows, dy[1], x[1])]
 
 
-def _dw_per_sample(b: OnnxBuilder, dy: str, x: str, w: Windows, o: int, c: int) -> str:
+def _dw_per_sample(b: OnnxBuilder, ins: Sequence[str], w: Windows, o: int, c: int) -> str:
     """A product per kernel position and sample, samples added up."""
-    g, products = b.node("Reshape", dy, i64(0, o, -1)), []
-    for tap in taps(b, x, w):
+    g, products = b.node("Reshape", ins[0], i64(0, o, -1)), []
+    for tap in taps(b, ins[1], w):
         columns = b.node("Transpose", b.node("Reshape", tap, i64(0, c, -1)), perm=[0, 2, 1])
         products.append(b.node("ReduceSum", b.node("MatMul", g, columns), i64(0), keepdims=0))
     return _positions_last(b, products, w)
 
 
-def _dw_samples_joined(b: OnnxBuilder, dy: str, x: str, w: Windows, o: int) -> str:
+def _dw_samples_joined(b: OnnxBuilder, ins: Sequence[str], w: Windows, o: int) -> str:
     """A product per kernel position over the samples side by side, for a price of two transposes."""
-    g = b.node("Reshape", b.node("Transpose", dy, perm=[1, 0, 2, 3]), i64(o, -1))
-    seen = taps(b, b.node("Transpose", x, perm=[1, 0, 2, 3]), w)
+    g = b.node("Reshape", b.node("Transpose", ins[0], perm=[1, 0, 2, 3]), i64(o, -1))
+    seen = taps(b, b.node("Transpose", ins[1], perm=[1, 0, 2, 3]), w)
     products = [b.node("Gemm", g, b.node("Reshape", tap, i64(0, -1)), transB=1) for tap in seen]
     return _positions_last(b, products, w)
 
@@ -112,10 +112,10 @@ def _positions_last(b: OnnxBuilder, products: Sequence[str], w: Windows) -> str:
     return b.node("Reshape", stacked, i64(0, 0, *w.kernel))
 
 
-def _dw_thin(b: OnnxBuilder, dy: str, x: str, w: Windows, o: int, c: int) -> str:
+def _dw_thin(b: OnnxBuilder, ins: Sequence[str], w: Windows, o: int, c: int) -> str:
     """Few channels: kernel positions are stacked to make the products worth their while."""
-    g = b.node("Transpose", b.node("Reshape", dy, i64(0, o, -1)), perm=[0, 2, 1])
-    columns = [b.node("Reshape", tap, i64(0, c, -1)) for tap in taps(b, x, w)]
+    g = b.node("Transpose", b.node("Reshape", ins[0], i64(0, o, -1)), perm=[0, 2, 1])
+    columns = [b.node("Reshape", tap, i64(0, c, -1)) for tap in taps(b, ins[1], w)]
     if prod(w.kernel) * c * w.area * 4 < _UNFOLD_BYTES:
         columns = [b.node("Concat", *columns, axis=1)]
     products = [b.node("ReduceSum", b.node("MatMul", rows, g), i64(0), keepdims=0) for rows in columns]

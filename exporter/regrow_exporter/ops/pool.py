@@ -64,8 +64,8 @@ def emit_max_pool2d_back(
         rows = b.node("MaxPool", source, **flat)
         dy, best = _line_back(b, dy, rows, best, tall, y[3]), rows
     # Columns, turned, are rows, which lie in one piece.
-    turned = [b.node("Transpose", value, perm=[0, 1, 3, 2]) for value in (dy, source, best)]
-    return [b.node("Transpose", _line_back(b, *turned, wide, x[2]), perm=[0, 1, 3, 2])]
+    dy, source, best = (b.node("Transpose", value, perm=[0, 1, 3, 2]) for value in (dy, source, best))
+    return [b.node("Transpose", _line_back(b, dy, source, best, wide, x[2]), perm=[0, 1, 3, 2])]
 
 
 class Line(NamedTuple):

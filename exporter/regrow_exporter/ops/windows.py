@@ -34,7 +34,8 @@ class Windows:
     def places(self) -> list[tuple[int, ...]]:
         """The offset of each kernel position, row-major."""
         return [
-            tuple(i * d for i, d in zip(index, self.dilation, strict=True)) for index in np.ndindex(*self.kernel)
+            tuple(i * d for i, d in zip(index, self.dilation, strict=True))
+            for index in np.ndindex(*self.kernel)
         ]
 
 
