@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from regrow.errors import UnsupportedError
 from regrow.program import Op
+from regrow_exporter.accumulate import Joined, total
 from regrow_exporter.graph import Graph
 
 # (graph, op, output gradients or "", which inputs need one) -> a gradient per input, "" where not needed.
@@ -18,21 +19,22 @@ def differentiate(graph: Graph, loss: str, wanted: Sequence[str], table: Mapping
     _check(path, table)
     if loss not in need:
         raise UnsupportedError("export: the loss does not depend on any adaptable parameter")
-    grads = {loss: graph.constant(1.0)}
+    grads: dict[str, list[str]] = {loss: [graph.constant(1.0)]}
+    joined: Joined = {}
     for op in reversed(path):
-        dys = [grads.get(name, "") for name in op.outputs]
+        graph.source = op.source
+        dys = [total(graph, grads[name], joined) if name in grads else "" for name in op.outputs]
         if any(dys):
-            graph.source = op.source
             wants = [name in need for name in op.inputs]
             for name, dx in zip(op.inputs, table[op.kind](graph, op, dys, wants), strict=True):
                 if dx:
-                    grads[name] = graph.one("add", grads[name], dx) if name in grads else dx
+                    grads.setdefault(name, []).append(dx)
     missing = [name for name in wanted if name not in grads]
     if missing:
         raise UnsupportedError(
             f"export: the loss does not depend on {', '.join(missing)}; leave them out of the adaptable set"
         )
-    return {name: grads[name] for name in wanted}
+    return {name: total(graph, grads[name], joined) for name in wanted}
 
 
 def _carriers(graph: Graph, ops: Sequence[Op], wanted: Sequence[str]) -> set[str]:

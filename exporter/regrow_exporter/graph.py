@@ -14,6 +14,7 @@ class Graph:
 
     values: dict[str, Value] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
+    makers: dict[str, Op] = field(default_factory=dict)  # which op made a value
     source: str = ""  # what the next ops are blamed on
 
     def declare(self, name: str, value: Value) -> str:
@@ -30,6 +31,7 @@ class Graph:
         names = tuple(stem if i == 0 else f"{stem}.{i}" for i in range(count))
         self.values.update(zip(names, shapes, strict=True))
         self.ops.append(Op(kind, tuple(inputs), names, attrs, self.source))
+        self.makers.update(dict.fromkeys(names, self.ops[-1]))
         return names
 
     def one(self, kind: str, *inputs: str, **attrs: Attr) -> str:

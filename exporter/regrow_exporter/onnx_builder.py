@@ -21,10 +21,15 @@ Input = str | NDArray[Any]
 
 
 class OnnxBuilder:
-    """Collects nodes; a nested builder (a Loop body) shares its parent's constants and outer values."""
+    """Collects nodes; a nested builder (a Loop body) shares its parent's constants and outer values.
+
+    Equal nodes are written once: what a forward pass computed, its gradient need not compute again. A node of
+    a body that reads outer values only is written outside: onnxruntime takes nothing out of a Loop.
+    """
 
     def __init__(self, parent: "OnnxBuilder | None" = None, prefix: str = "") -> None:
         self.nodes: list[onnx.NodeProto] = []
+        self.parent = parent
         self.prefix = prefix
         self.initializers: dict[str, onnx.TensorProto] = {} if parent is None else parent.initializers
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = (
@@ -32,6 +37,7 @@ class OnnxBuilder:
         )
         self._numbers: Iterator[int] = count() if parent is None else parent._numbers
         self._aliases: list[tuple[str, str]] = []
+        self._known: dict[tuple[object, ...], list[str]] = {}
 
     def fresh(self) -> str:
         """A name not used before; short, since graphs travel to devices."""
@@ -48,11 +54,15 @@ class OnnxBuilder:
         return self._constants[key]
 
     def multi(self, kind: str, inputs: Sequence[Input], count: int, **attrs: Any) -> list[str]:
-        """Append a node with `count` outputs."""
+        """Append a node with `count` outputs, or return those of an equal one."""
         names = [x if isinstance(x, str) else self.const(x) for x in inputs]
-        outputs = [self.fresh() for _ in range(count)]
-        self.nodes.append(helper.make_node(kind, names, outputs, **attrs))
-        return outputs
+        if self.parent is not None and not any(name.startswith(self.prefix) for name in names):
+            return self.parent.multi(kind, names, count, **attrs)
+        key = (kind, *names, count, *(f"{k}={v}" for k, v in sorted(attrs.items())))
+        if key not in self._known:
+            self._known[key] = [self.fresh() for _ in range(count)]
+            self.nodes.append(helper.make_node(kind, names, self._known[key], **attrs))
+        return list(self._known[key])
 
     def node(self, kind: str, *inputs: Input, **attrs: Any) -> str:
         """Append a node with one output."""

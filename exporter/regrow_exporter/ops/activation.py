@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from onnx import TensorProto
+
 from regrow.errors import UnsupportedError
 from regrow.ops.schema import number
 from regrow.program import Op, Value
@@ -16,6 +18,8 @@ Formula = Callable[..., str]
 
 # Scale and slope of selu, as torch has them.
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+# Any normal number times this is beyond one; a power of two, so that nothing is rounded on the way.
+_STEEP = 2.0**119
 _TANH_SCALE, _TANH_CUBE = math.sqrt(2 / math.pi), 0.044715
 
 
@@ -84,8 +88,18 @@ def _emitter(formula: Formula) -> Emitter:
     return lambda b, ins, op, values: [formula(b, *ins, op)]
 
 
+def gated(b: OnnxBuilder, dy: str, open_at: str) -> str:
+    """A gradient where a truth value holds; a product, since onnxruntime's Where takes three passes."""
+    return b.node("Mul", dy, b.node("Cast", open_at, to=TensorProto.FLOAT))
+
+
+def _step(b: OnnxBuilder, x: str) -> str:
+    """1 where x is positive, else 0, in one pass."""
+    return b.node("HardSigmoid", x, alpha=_STEEP, beta=0.0)
+
+
 def relu_back(b: OnnxBuilder, dy: str, y: str, op: Op) -> str:
-    return b.node("Where", b.node("Greater", y, f32(0)), dy, f32(0))
+    return b.node("Mul", dy, _step(b, y))
 
 
 def leaky_relu(b: OnnxBuilder, x: str, op: Op) -> str:
@@ -93,8 +107,10 @@ def leaky_relu(b: OnnxBuilder, x: str, op: Op) -> str:
 
 
 def leaky_relu_back(b: OnnxBuilder, dy: str, x: str, op: Op) -> str:
-    sloped = b.node("Mul", dy, f32(number(op.attrs, "slope")))
-    return b.node("Where", b.node("Greater", x, f32(0)), dy, sloped)
+    slope = number(op.attrs, "slope")
+    if 0 <= slope <= 1:
+        return b.node("Mul", dy, b.node("Clip", _step(b, x), f32(slope), f32(1)))
+    return b.node("Where", b.node("Greater", x, f32(0)), dy, b.node("Mul", dy, f32(slope)))
 
 
 def tanh_back(b: OnnxBuilder, dy: str, y: str, op: Op) -> str:
@@ -121,13 +137,13 @@ def hardsigmoid(b: OnnxBuilder, x: str, op: Op) -> str:
 
 def hardsigmoid_back(b: OnnxBuilder, dy: str, x: str, op: Op) -> str:
     inside = b.node("Less", b.node("Abs", x), f32(3))
-    return b.node("Where", inside, b.node("Mul", dy, f32(1 / 6)), f32(0))
+    return gated(b, b.node("Mul", dy, f32(1 / 6)), inside)
 
 
 def hardswish_back(b: OnnxBuilder, dy: str, x: str, op: Op) -> str:
     slope = b.node("Add", b.node("Mul", x, f32(1 / 3)), f32(0.5))
     slope = b.node("Where", b.node("Less", x, f32(3)), slope, f32(1))
-    return b.node("Mul", dy, b.node("Where", b.node("Greater", x, f32(-3)), slope, f32(0)))
+    return b.node("Mul", dy, gated(b, slope, b.node("Greater", x, f32(-3))))
 
 
 def elu(b: OnnxBuilder, x: str, op: Op) -> str:
@@ -135,8 +151,11 @@ def elu(b: OnnxBuilder, x: str, op: Op) -> str:
 
 
 def elu_back(b: OnnxBuilder, dy: str, y: str, op: Op) -> str:
-    slope = b.node("Add", y, f32(number(op.attrs, "alpha")))
-    return b.node("Where", b.node("Greater", y, f32(0)), dy, b.node("Mul", dy, slope))
+    alpha = number(op.attrs, "alpha")
+    if alpha == 1:
+        return b.node("Mul", dy, b.node("Add", b.node("Min", y, f32(0)), f32(1)))
+    sloped = b.node("Mul", dy, b.node("Add", y, f32(alpha)))
+    return b.node("Where", b.node("Greater", y, f32(0)), dy, sloped)
 
 
 def softplus(b: OnnxBuilder, x: str, op: Op) -> str:

@@ -12,7 +12,7 @@ from regrow_exporter.graph import Graph
 from regrow_exporter.importer import Arguments, Context, Importer
 from regrow_exporter.onnx_builder import OnnxBuilder, i64
 from regrow_exporter.ops.one_d import one_dimensional
-from regrow_exporter.ops.pool import enlarged, geometry
+from regrow_exporter.ops.pool import geometry
 
 
 def import_avg_pool2d(context: Context, a: Arguments) -> str:
@@ -69,9 +69,22 @@ def _repeated(
     b: OnnxBuilder, share: str, covered: Sequence[int], kernel: Sequence[int], size: Sequence[int]
 ) -> str:
     """Windows side by side: every element of a window gets the same."""
-    dx = enlarged(b, share, kernel)
+    dx = _enlarged(b, share, kernel)
     beyond = [s - c for s, c in zip(size, covered, strict=True)]
     return b.node("Pad", dx, i64(0, 0, 0, 0, 0, 0, *beyond)) if any(beyond) else dx
+
+
+def _enlarged(b: OnnxBuilder, value: str, times: Sequence[int]) -> str:
+    """Every element repeated so many times down and across."""
+    return b.node(
+        "Resize",
+        value,
+        "",
+        np.array([1, 1, *times], np.float32),
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
 
 
 _FLAT = {"kernel_size": 1, "stride": 1, "padding": 0, "output_size": 1}

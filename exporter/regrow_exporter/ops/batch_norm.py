@@ -40,16 +40,13 @@ def emit_batch_norm(b: OnnxBuilder, ins: Sequence[str], op: Op, values: Mapping[
     # Explicit statistics and the inference op: onnxruntime's training mode lets nodes that share a constant
     # overwrite each other's running statistics (microsoft/onnxruntime#29790).
     x, gamma, beta = ins
-    axes = _axes(values[op.inputs[0]])
-    mean_kept = b.node("ReduceMean", x, axes, keepdims=1)
-    centred = b.node("Sub", x, mean_kept)
-    var = b.node("ReduceMean", b.node("Mul", centred, centred), axes, keepdims=0)
-    mean = b.node("Reshape", mean_kept, i64(-1))
-    return [
-        b.node("BatchNormalization", x, gamma, beta, mean, var, epsilon=number(op.attrs, "eps")),
-        mean,
-        var,
-    ]
+    shape = values[op.inputs[0]]
+    mean = b.node("ReduceMean", x, _axes(shape), keepdims=0)
+    centred = _centred(b, x, mean, shape)
+    var = b.node("ReduceMean", b.node("Mul", centred, centred), _axes(shape), keepdims=0)
+    none = np.zeros(shape.shape[1], np.float32)
+    y = b.node("BatchNormalization", centred, gamma, beta, none, var, epsilon=number(op.attrs, "eps"))
+    return [y, mean, var]
 
 
 def emit_batch_norm_frozen(
@@ -69,9 +66,9 @@ def emit_batch_norm_back(
     count = b.node("Div", b.node("Cast", b.node("Size", x), to=1), f32(shape.shape[1]))
     slope = b.node("Neg", b.node("Div", b.node("Mul", b.node("Mul", scale, rstd), dgamma), count))
     offset = b.node("Neg", b.node("Div", b.node("Mul", scale, dbeta), count))
-    # dx = scale * dy + slope * (x - mean) + offset; the affine part is one BatchNormalization, variance 1.
-    ones = np.ones(shape.shape[1], np.float32)
-    affine = b.node("BatchNormalization", x, slope, offset, mean, ones, epsilon=0.0)
+    # dx = scale * dy + slope * (x - mean) + offset; the affine part is one BatchNormalization.
+    unit = [np.full(shape.shape[1], value, np.float32) for value in (0, 1)]
+    affine = b.node("BatchNormalization", _centred(b, x, mean, shape), slope, offset, *unit, epsilon=0.0)
     return [b.node("Add", b.node("Mul", dy, _column(b, scale, shape)), affine), dgamma, dbeta]
 
 
@@ -90,9 +87,14 @@ def _sums(b: OnnxBuilder, ins: Sequence[str], op: Op, shape: Value) -> tuple[str
     axes = _axes(shape)
     rstd = b.node("Reciprocal", b.node("Sqrt", b.node("Add", var, f32(number(op.attrs, "eps")))))
     dbeta = b.node("ReduceSum", dy, axes, keepdims=0)
-    centred = b.node("Sub", x, _column(b, mean, shape))
-    dgamma = b.node("Mul", b.node("ReduceSum", b.node("Mul", dy, centred), axes, keepdims=0), rstd)
+    product = b.node("Mul", dy, _centred(b, x, mean, shape))
+    dgamma = b.node("Mul", b.node("ReduceSum", product, axes, keepdims=0), rstd)
     return dbeta, dgamma, b.node("Mul", gamma, rstd), rstd
+
+
+def _centred(b: OnnxBuilder, x: str, mean: str, shape: Value) -> str:
+    """The same node in a forward pass and its gradient, so x itself need not be kept."""
+    return b.node("Sub", x, _column(b, mean, shape))
 
 
 def _axes(x: Value) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

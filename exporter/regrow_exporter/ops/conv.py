@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from math import prod
 
-import numpy as np
-
 from regrow.ops.schema import ints
 from regrow.program import Op, Value
 from regrow_exporter.graph import Graph
@@ -12,9 +10,14 @@ from regrow_exporter.importer import Arguments, Context
 from regrow_exporter.onnx_builder import OnnxBuilder, i64
 from regrow_exporter.ops.one_d import one_dimensional, pair
 from regrow_exporter.ops.padding import bordered
+from regrow_exporter.ops.windows import Windows, taps, windows_of
 
-# Below this, unfolding the input of a weight gradient beats one product per tap (measured, CPU, one thread).
+# Up to so many input channels, a product per kernel position is too small for what it costs to begin one.
+_THIN = 4
+# What stacking the positions may take per sample.
 _UNFOLD_BYTES = 4 << 20
+# With no more output positions than this per filter, products of single samples write more than they read.
+_ROOM = 4
 
 
 def import_conv2d(context: Context, a: Arguments) -> str:
@@ -75,75 +78,53 @@ def emit_conv2d_dx(b: OnnxBuilder, ins: Sequence[str], op: Op, values: Mapping[s
 def emit_conv2d_dw(b: OnnxBuilder, ins: Sequence[str], op: Op, values: Mapping[str, Value]) -> list[str]:
     dy, x = (values[name].shape for name in op.inputs)
     groups, kernel = int(str(op.attrs["groups"])), ints(op.attrs, "kernel")
+    windows = windows_of(op, x[2:], dy[2:], kernel)
     if groups == dy[1] == x[1]:
-        return [_dw_depthwise(b, ins[0], _taps(b, ins[1], op, x[2:], dy, kernel), dy[1], kernel)]
+        return [_dw_depthwise(b, ins[0], taps(b, ins[1], windows), dy[1], kernel)]
     if groups > 1:
         return [_dw_swapped(b, ins, op, dy, x)]
-    taps = [b.node("Reshape", tap, i64(0, x[1], -1)) for tap in _taps(b, ins[1], op, x[2:], dy, kernel)]
-    g = b.node("Reshape", ins[0], i64(0, dy[1], -1))
-    area = prod(dy[2:])
-    if dy[1] > area:
-        return [_dw_gemm(b, g, taps, dy[1], x[1], kernel)]
-    if prod(kernel) * x[1] * area * 4 < _UNFOLD_BYTES:
-        return [_dw_unfolded(b, g, taps, dy[1], x[1], kernel)]
-    return [_dw_per_tap(b, g, taps, dy[1], x[1], kernel)]
+    if x[1] <= _THIN:
+        return [_dw_thin(b, ins, windows, dy[1], x[1])]
+    if windows.area <= _ROOM * dy[1]:
+        return [_dw_samples_joined(b, ins, windows, dy[1])]
+    return [_dw_per_sample(b, ins, windows, dy[1], x[1])]
 
 
-def _taps(
-    b: OnnxBuilder, source: str, op: Op, size: Sequence[int], dy: Sequence[int], kernel: Sequence[int]
-) -> list[str]:
-    """The padded input, of spatial `size` before, seen through each kernel position, row-major."""
-    stride, padding, dilation = (ints(op.attrs, k) for k in ("stride", "padding", "dilation"))
-    step = stride[0] if stride[0] == stride[1] and prod(kernel) > stride[0] else 1
-    # Slices with a step are slow, so with one the input is first taken apart into its phases.
-    beyond = [p + -(s + 2 * p) % step for s, p in zip(size, padding, strict=True)]
-    if any((*padding, *beyond)):
-        source = b.node("Pad", source, i64(0, 0, *padding, 0, 0, *beyond))
-    if tuple(kernel) == (1, 1) and stride == (1, 1):
-        return [source]
-    phases = [source]
-    if step > 1:
-        apart = b.node("SpaceToDepth", source, blocksize=step)
-        phases = b.multi("Split", [apart], step * step, axis=1, num_outputs=step * step)
-    left = [s // step for s in stride]
-    taps = []
-    for index in np.ndindex(*kernel):
-        at = [i * d for i, d in zip(index, dilation, strict=True)]
-        phase = phases[at[0] % step * step + at[1] % step]
-        start = [a // step for a in at]
-        stop = [s + t * (o - 1) + 1 for s, t, o in zip(start, left, dy[2:], strict=True)]
-        taps.append(b.node("Slice", phase, i64(*start), i64(*stop), i64(2, 3), i64(*left)))
-    return taps
+def _dw_per_sample(b: OnnxBuilder, ins: Sequence[str], w: Windows, o: int, c: int) -> str:
+    """A product per kernel position and sample, samples added up."""
+    g, products = b.node("Reshape", ins[0], i64(0, o, -1)), []
+    for tap in taps(b, ins[1], w):
+        columns = b.node("Transpose", b.node("Reshape", tap, i64(0, c, -1)), perm=[0, 2, 1])
+        products.append(b.node("ReduceSum", b.node("MatMul", g, columns), i64(0), keepdims=0))
+    return _positions_last(b, products, w)
 
 
-def _dw_unfolded(b: OnnxBuilder, g: str, taps: list[str], o: int, c: int, kernel: Sequence[int]) -> str:
-    columns = b.node("Concat", *taps, axis=1)
-    product = b.node("MatMul", g, b.node("Transpose", columns, perm=[0, 2, 1]))
-    return _taps_last(b, b.node("ReduceSum", product, i64(0), keepdims=0), o, c, kernel)
+def _dw_samples_joined(b: OnnxBuilder, ins: Sequence[str], w: Windows, o: int) -> str:
+    """A product per kernel position over the samples side by side, for a price of two transposes."""
+    g = b.node("Reshape", b.node("Transpose", ins[0], perm=[1, 0, 2, 3]), i64(o, -1))
+    seen = taps(b, b.node("Transpose", ins[1], perm=[1, 0, 2, 3]), w)
+    products = [b.node("Gemm", g, b.node("Reshape", tap, i64(0, -1)), transB=1) for tap in seen]
+    return _positions_last(b, products, w)
 
 
-def _dw_gemm(b: OnnxBuilder, g: str, taps: list[str], o: int, c: int, kernel: Sequence[int]) -> str:
-    # With more filters than positions the batched product would hold o*c*k*k floats per sample.
-    columns = b.node("Transpose", b.node("Concat", *taps, axis=1), perm=[1, 0, 2])
-    rows = b.node("Transpose", g, perm=[1, 0, 2])
-    flat = b.node("Reshape", columns, i64(prod(kernel) * c, -1))
-    return _taps_last(b, b.node("Gemm", b.node("Reshape", rows, i64(o, -1)), flat, transB=1), o, c, kernel)
+def _positions_last(b: OnnxBuilder, products: Sequence[str], w: Windows) -> str:
+    stacked = b.node("Concat", *[b.node("Unsqueeze", p, i64(2, 3)) for p in products], axis=2)
+    return b.node("Reshape", stacked, i64(0, 0, *w.kernel))
 
 
-def _taps_last(b: OnnxBuilder, product: str, o: int, c: int, kernel: Sequence[int]) -> str:
-    return b.node("Transpose", b.node("Reshape", product, i64(o, *kernel, c)), perm=[0, 3, 1, 2])
+def _dw_thin(b: OnnxBuilder, ins: Sequence[str], w: Windows, o: int, c: int) -> str:
+    """Few channels: kernel positions are stacked to make the products worth their while."""
+    g = b.node("Transpose", b.node("Reshape", ins[0], i64(0, o, -1)), perm=[0, 2, 1])
+    columns = [b.node("Reshape", tap, i64(0, c, -1)) for tap in taps(b, ins[1], w)]
+    if prod(w.kernel) * c * w.area * 4 < _UNFOLD_BYTES:
+        columns = [b.node("Concat", *columns, axis=1)]
+    products = [b.node("ReduceSum", b.node("MatMul", rows, g), i64(0), keepdims=0) for rows in columns]
+    product = b.node("Concat", *products, axis=0) if len(products) > 1 else products[0]
+    return b.node("Transpose", b.node("Reshape", product, i64(*w.kernel, c, o)), perm=[3, 2, 0, 1])
 
 
-def _dw_per_tap(b: OnnxBuilder, g: str, taps: list[str], o: int, c: int, kernel: Sequence[int]) -> str:
-    parts = []
-    for tap in taps:
-        product = b.node("MatMul", g, b.node("Transpose", tap, perm=[0, 2, 1]))
-        parts.append(b.node("Unsqueeze", b.node("ReduceSum", product, i64(0), keepdims=0), i64(2)))
-    return b.node("Reshape", b.node("Concat", *parts, axis=2), i64(o, c, *kernel))
-
-
-def _dw_depthwise(b: OnnxBuilder, dy: str, taps: list[str], c: int, kernel: Sequence[int]) -> str:
-    sums = [b.node("ReduceSum", b.node("Mul", dy, tap), i64(0, 2, 3), keepdims=0) for tap in taps]
+def _dw_depthwise(b: OnnxBuilder, dy: str, seen: list[str], c: int, kernel: Sequence[int]) -> str:
+    sums = [b.node("ReduceSum", b.node("Mul", dy, tap), i64(0, 2, 3), keepdims=0) for tap in seen]
     stacked = b.node("Concat", *[b.node("Unsqueeze", s, i64(1)) for s in sums], axis=1)
     return b.node("Reshape", stacked, i64(c, 1, *kernel))
 

@@ -9,6 +9,7 @@ from regrow.program import Attr, Op, Value
 from regrow_exporter.graph import Graph
 from regrow_exporter.importer import Arguments, Context, Importer
 from regrow_exporter.onnx_builder import OnnxBuilder, f32
+from regrow_exporter.ops.activation import gated
 from regrow_exporter.ops.composite import clamped_count
 from regrow_exporter.ops.fill import filled
 
@@ -118,7 +119,7 @@ def emit_clip_back(b: OnnxBuilder, ins: Sequence[str], op: Op, values: Mapping[s
     ]
     if len(inside) == 2:
         inside = [b.node("And", *inside)]
-    return [b.node("Where", inside[0], dy, f32(0)) if inside else dy]
+    return [gated(b, dy, inside[0]) if inside else dy]
 
 
 _IMPORTERS: dict[str, Importer] = {

@@ -80,7 +80,7 @@ def _taken(g: Graph, value: str, axis: int, start: int, stop: int, step: int = 1
 
 def _joined_part(g: Graph, value: str, axis: int, start: int, stop: int) -> str | None:
     """The one of several joined values that lies here: the last output of an unrolled layer, for one."""
-    made = next((op for op in reversed(g.ops) if value in op.outputs), None)
+    made = g.makers.get(value)
     if made is None or made.kind != "concat" or made.attrs["axis"] != axis:
         return None
     ends = [0, *accumulate(g.shape(part)[axis] for part in made.inputs)]

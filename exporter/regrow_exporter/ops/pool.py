@@ -1,6 +1,7 @@
 """max_pool2d: import, gradient, ONNX."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from regrow.program import Op, Value
 from regrow_exporter.graph import Graph
 from regrow_exporter.importer import Arguments, Context
 from regrow_exporter.onnx_builder import OnnxBuilder, f32, i64
+from regrow_exporter.ops.activation import gated
 from regrow_exporter.ops.one_d import one_dimensional, pair
 
 
@@ -49,76 +51,73 @@ def _attrs(op: Op) -> dict[str, list[int]]:
 def emit_max_pool2d_back(
     b: OnnxBuilder, ins: Sequence[str], op: Op, values: Mapping[str, Value]
 ) -> list[str]:
-    kernel, stride, padding = (ints(op.attrs, k) for k in ("kernel", "stride", "padding"))
-    x, y = values[op.inputs[1]].shape, values[op.inputs[0]].shape
-    if kernel == stride == (2, 2) and not any(padding):
-        return [_halves(b, ins, x, y)]
-    if kernel == stride and x[2] == kernel[0] == 1 and not any(padding):
-        return [_pieces(b, ins, kernel[1], x, y)]
-    return [_scattered(b, ins, op)]
-
-
-def _halves(b: OnnxBuilder, ins: Sequence[str], x: Sequence[int], y: Sequence[int]) -> str:
-    """2x2 windows: number the winner, spread number and gradient back, keep where they meet.
+    """First which row of a window wins, then which of its columns.
 
     Ties are common (blank backgrounds, ReLU zeros), so the winner is the first of the window, as in torch.
     """
+    x, y = values[op.inputs[1]].shape, values[op.inputs[0]].shape
     dy, source, best = ins
-    height, width = 2 * y[2], 2 * y[3]
-    cropped = (height, width) != (x[2], x[3])
-    if cropped:
-        source = b.node("Slice", source, i64(0, 0), i64(height, width), i64(2, 3))
-    taps = b.multi("Split", [b.node("SpaceToDepth", source, blocksize=2)], 4, axis=1, num_outputs=4)
-    winner = b.const(f32(3))
-    for number in (2, 1, 0):
-        winner = b.node("Where", b.node("Equal", taps[number], best), f32(number), winner)
-    position = np.tile(np.array([[0, 1], [2, 3]], np.float32), (y[2], y[3]))[None, None]
-    here = b.node("Equal", enlarged(b, winner, (2, 2)), position)
-    dx = b.node("Where", here, enlarged(b, dy, (2, 2)), f32(0))
-    if cropped:
-        dx = b.node("Pad", dx, i64(0, 0, 0, 0, 0, 0, x[2] - height, x[3] - width))
-    return dx
+    kernel, stride, padding = (ints(op.attrs, k) for k in ("kernel", "stride", "padding"))
+    tall, wide = (Line(*line) for line in zip(x[2:], y[2:], kernel, stride, padding, strict=True))
+    if tall.kernel > 1 or tall.stride > 1:
+        flat = {"kernel_shape": [1, kernel[1]], "strides": [1, stride[1]], "pads": [0, padding[1]] * 2}
+        rows = b.node("MaxPool", source, **flat)
+        dy, best = _line_back(b, dy, rows, best, tall, y[3]), rows
+    # Columns, turned, are rows, which lie in one piece.
+    dy, source, best = (b.node("Transpose", value, perm=[0, 1, 3, 2]) for value in (dy, source, best))
+    return [b.node("Transpose", _line_back(b, dy, source, best, wide, x[2]), perm=[0, 1, 3, 2])]
 
 
-def enlarged(b: OnnxBuilder, value: str, times: Sequence[int]) -> str:
-    """Every element repeated so many times down and across."""
-    return b.node(
-        "Resize",
-        value,
-        "",
-        np.array([1, 1, *times], np.float32),
-        mode="nearest",
-        coordinate_transformation_mode="asymmetric",
-        nearest_mode="floor",
-    )
+class Line(NamedTuple):
+    """Windows along one axis."""
+
+    size: int
+    out: int
+    kernel: int
+    stride: int
+    padding: int
+
+    @property
+    def periods(self) -> int:
+        """How many strides cover the padded axis."""
+        return -(-(self.size + 2 * self.padding) // self.stride)
 
 
-def _pieces(b: OnnxBuilder, ins: Sequence[str], width: int, x: Sequence[int], y: Sequence[int]) -> str:
-    """Windows of a signal side by side: one row per place in the window, the first winner takes all."""
-    dy, source, best = ins
-    length = y[3] * width
-    if length != x[3]:
-        source = b.node("Slice", source, i64(0), i64(length), i64(3))
-    rows = b.node("Transpose", b.node("Reshape", source, i64(-1, width)), perm=[1, 0])
-    taps = b.multi("Split", [rows], width, axis=0, num_outputs=width)
-    best, dy = (b.node("Reshape", value, i64(1, -1)) for value in (best, dy))
-    winner = b.const(f32(width - 1))
-    for place in reversed(range(width - 1)):
-        winner = b.node("Where", b.node("Equal", taps[place], best), f32(place), winner)
-    places = np.arange(width, dtype=np.float32)[:, None]
-    dx = b.node("Where", b.node("Equal", winner, places), dy, f32(0))
-    dx = b.node("Reshape", b.node("Transpose", dx, perm=[1, 0]), i64(-1, x[1], 1, length))
-    return b.node("Pad", dx, i64(0, 0, 0, 0, 0, 0, 0, x[3] - length)) if length != x[3] else dx
+def _line_back(b: OnnxBuilder, dy: str, x: str, best: str, line: Line, width: int) -> str:
+    """Windows over the rows of `x`: each takes what is left of the gradient where it holds the maximum."""
+    parts, left = [], dy
+    for tap in _line_taps(b, x, line, width)[:-1]:
+        parts.append(gated(b, left, b.node("Equal", tap, best)))
+        left = b.node("Sub", left, parts[-1])
+    phases: dict[int, str] = {}
+    for i, part in enumerate([*parts, left]):
+        start, phase = divmod(i, line.stride)
+        after = line.periods - line.out - start
+        part = b.node("Pad", part, i64(0, 0, start, 0, 0, 0, after, 0)) if start or after else part
+        phases[phase] = b.node("Add", phases[phase], part) if phase in phases else part
+    zeros = "" if len(phases) == line.stride else b.node("ConstantOfShape", b.node("Shape", phases[0]))
+    full = phases[0]
+    if line.stride > 1:
+        joined = b.node("Concat", *[phases.get(i, zeros) for i in range(line.stride)], axis=3)
+        full = b.node("Reshape", joined, i64(0, 0, line.periods * line.stride, width))
+    if line.periods * line.stride == line.size:
+        return full
+    return b.node("Slice", full, i64(line.padding), i64(line.padding + line.size), i64(2))
 
 
-def _scattered(b: OnnxBuilder, ins: Sequence[str], op: Op) -> str:
-    """Any geometry: the pool's own indices, gradients added where windows overlap."""
-    dy, x, _ = ins
-    _, index = b.multi("MaxPool", [x], 2, **_attrs(op))
-    zeros = b.node("ConstantOfShape", b.node("Reshape", b.node("Size", x), i64(-1)))
-    flat = [b.node("Reshape", value, i64(-1)) for value in (index, dy)]
-    summed = b.node("ScatterElements", zeros, *flat, axis=0, reduction="add")
-    return b.node("Reshape", summed, b.node("Shape", x))
+def _line_taps(b: OnnxBuilder, x: str, line: Line, width: int) -> list[str]:
+    """The rows that each place in the window sees; beyond the border lies what never wins."""
+    after = line.periods * line.stride - line.size - line.padding
+    if line.padding or after:
+        x = b.node("Pad", x, i64(0, 0, line.padding, 0, 0, 0, after, 0), f32(-np.inf))
+    phases = [x]
+    if line.stride > 1:
+        periods = b.node("Reshape", x, i64(0, 0, line.periods, line.stride * width))
+        phases = b.multi("Split", [periods], line.stride, axis=3, num_outputs=line.stride)
+    places = [(phases[i % line.stride], i // line.stride) for i in range(line.kernel)]
+    if line.out == line.periods:
+        return [phase for phase, _ in places]
+    return [b.node("Slice", phase, i64(at), i64(at + line.out), i64(2)) for phase, at in places]
 
 
 _FLAT = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}

@@ -12,15 +12,24 @@ from regrow_exporter.ops.pieces import dropped, inserted, parts
 
 # (graph, input part of the gates, states, recurrent weight and bias) -> new states; the first is the output.
 Cell = Callable[[Graph, str, Sequence[str], str, str | None], list[str]]
+# The rows of a weight as a cell wants them.
+Order = Callable[[Graph, str], str]
 
 
 def lstm_cell(g: Graph, x: str, state: Sequence[str], weight: str, bias: str | None) -> list[str]:
+    """Gates come in the order of `lstm_order`, so that one sigmoid serves three of them."""
     h, c = state
-    gates = g.one("add", x, affine(g, h, weight, bias))
-    i, f, o, u = _gates(g, gates, 4, (0, 1, 3, 2))
-    kept = g.one("mul", g.one("sigmoid", f), c)
-    c = g.one("add", kept, g.one("mul", g.one("sigmoid", i), g.one("tanh", u)))
-    return [g.one("mul", g.one("sigmoid", o), g.one("tanh", c)), c]
+    width = g.shape(c)[1]
+    three, new = parts(g, g.one("add", x, affine(g, h, weight, bias)), 1, [3 * width, width])
+    i, f, o = parts(g, g.one("sigmoid", three), 1, [width] * 3)
+    c = g.one("add", g.one("mul", f, c), g.one("mul", i, g.one("tanh", new)))
+    return [g.one("mul", o, g.one("tanh", c)), c]
+
+
+def lstm_order(g: Graph, weight: str) -> str:
+    """torch stacks input, forget, new, output; here the new value comes last."""
+    i_f, new, out = parts(g, weight, 0, [g.shape(weight)[0] // 4 * n for n in (2, 1, 1)])
+    return g.one("concat", i_f, out, new, axis=0)
 
 
 def gru_cell(g: Graph, x: str, state: Sequence[str], weight: str, bias: str | None) -> list[str]:
@@ -49,7 +58,11 @@ def _gates(g: Graph, stacked: str, count: int, order: Sequence[int]) -> list[str
     return [split[i] for i in order]
 
 
-def _unrolled(cell: Cell, states: int) -> Importer:
+def _as_is(g: Graph, weight: str) -> str:
+    return weight
+
+
+def _unrolled(cell: Cell, states: int, order: Order = _as_is) -> Importer:
     """An importer of a whole layer stack; torch gives the outputs, then the last states."""
 
     def run(context: Context, a: Arguments) -> tuple[str, ...]:
@@ -65,7 +78,7 @@ def _unrolled(cell: Cell, states: int) -> Importer:
             directions = []
             for side in range(sides):
                 at = layer * sides + side
-                weights = a["params"][at * per : (at + 1) * per]
+                weights = [order(g, weight) for weight in a["params"][at * per : (at + 1) * per]]
                 begin = [dropped(g, state[at], 0) for state in first]
                 outputs, end = _direction(g, cell, sequence, begin, weights, time, side == 1)
                 directions.append(outputs)
@@ -109,8 +122,8 @@ def _check(g: Graph, a: Arguments) -> None:
         raise UnsupportedError("a sequence over the samples; is batch_first missing?")
 
 
-_CELLS: dict[str, tuple[Cell, int]] = {
-    "lstm": (lstm_cell, 2),
+_CELLS: dict[str, tuple[Cell, int] | tuple[Cell, int, Order]] = {
+    "lstm": (lstm_cell, 2, lstm_order),
     "gru": (gru_cell, 1),
     "rnn_tanh": (_plain_cell("tanh"), 1),
     "rnn_relu": (_plain_cell("relu"), 1),
@@ -119,8 +132,9 @@ _CELLS: dict[str, tuple[Cell, int]] = {
 
 def _import_lstm_cell(context: Context, a: Arguments) -> tuple[str, ...]:
     g = context.graph
-    x = affine(g, a["input"], a["w_ih"], a["b_ih"])
-    return tuple(lstm_cell(g, x, a["hx"], a["w_hh"], a["b_hh"]))
+    weights = [lstm_order(g, w) if w else None for w in (a["w_ih"], a["w_hh"], a["b_ih"], a["b_hh"])]
+    x = affine(g, a["input"], str(weights[0]), weights[2])
+    return tuple(lstm_cell(g, x, a["hx"], str(weights[1]), weights[3]))
 
 
 def _import_gru_cell(context: Context, a: Arguments) -> str:
