@@ -1,7 +1,8 @@
 """Export what the trainer wrote: rebuild backbone and rule by name, apply the masks, hand on the rest."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +12,10 @@ from torch import nn
 from regrow import checkpoint, selftest
 from regrow.checkpoint import Checkpoint
 from regrow.episodes import open_source, sample
-from regrow.errors import BundleError
+from regrow.errors import BundleError, UnsupportedError
 from regrow.manifest import Adaptable
+from regrow_exporter.learners import is_metric, make_rule
+from regrow_exporter.metric import HEAD
 from regrow_exporter.pipeline import Exported, export
 from regrow_exporter.resolve import resolve
 
@@ -23,6 +26,10 @@ def export_checkpoint(
     path: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    rule: str | None = None,
+    rule_args: Mapping[str, Any] | None = None,
+    head: str | None = HEAD,
+    ways: int | None = None,
     steps: int | None = None,
     update: Adaptable = "kept",
     precision: str = "fp32",
@@ -30,18 +37,28 @@ def export_checkpoint(
     backbone: str | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Exported:
-    """Export a checkpoint; `backbone` names code outside the trainer that the file may use."""
+    """Export a checkpoint; `backbone` names code outside the trainer that the file may use.
+
+    A metric `rule`, with `head` and `ways` as `export` has them, takes the place of the one it trained with.
+    """
     report("reading the checkpoint")
     ckpt = checkpoint.read(path)
     module = _rebuild(ckpt, backbone, os.fspath(path))
-    rule = str(ckpt.rule["path"])
-    resolve(rule, named_by_user=False)
+    own = str(ckpt.rule["path"])
+    resolve(own, named_by_user=False)
+    if rule_args if rule is None else not is_metric(make_rule(rule, rule_args, 0.0)[0]):
+        raise UnsupportedError(
+            f"export: rule={rule!r}, rule_args={dict(rule_args or {})}: what {os.fspath(path)} learned goes "
+            f"with its own rule, {own}; expected none, or a metric rule such as prototype"
+        )
     return export(
         module,
         torch.from_numpy(_calibration(ckpt)),
         adaptable=ckpt.adaptable,
-        rule=rule,
-        rule_args=ckpt.rule["args"],
+        rule=rule or own,
+        rule_args=(rule_args or {}) if rule else ckpt.rule["args"],
+        head=head,
+        ways=ways,
         meta={name: torch.from_numpy(np.array(t)) for name, t in ckpt.meta.items()},
         steps=ckpt.steps if steps is None else steps,
         loss=ckpt.loss,

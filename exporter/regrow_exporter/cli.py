@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from typing import Any
@@ -20,16 +21,28 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--update", choices=("kept", "pruned", "all"), default="kept",
                         help="which positions of a masked tensor may move (default: kept)")  # fmt: skip
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="stored weight values")
+    parser.add_argument("--rule",
+                        help="sgd, momentum, adam; prototype, a metric head that is fitted without gradients; "
+                        "or package.module:function (default: the checkpoint's own, which only a metric one "
+                        "can replace, else sgd)")  # fmt: skip
+    parser.add_argument("--rule-arg", action="append", metavar="KEY=VALUE", default=[],
+                        help="an argument of --rule, e.g. distance=cosine; repeatable")  # fmt: skip
     parser.add_argument("--onnx", metavar="DIR", help="also write predict.onnx, adapt.onnx, manifest.json")
     parser.add_argument(
         "--backbone", metavar="PATH", help="code outside the trainer that the checkpoint may use"
+    )
+    metric = parser.add_argument_group("for a metric head, such as --rule prototype")
+    metric.add_argument("--head", metavar="LAYER", default="@head",
+                        help="the last layer, which it replaces (default: @head, the one called head, else "
+                        "the last); none: the network's output already is the features")  # fmt: skip
+    metric.add_argument(
+        "--ways", type=int, metavar="N", help="classes it has room for (default: those of the layer)"
     )
     module = parser.add_argument_group("for a module of your own")
     module.add_argument("--weights", help="its state dict, a .safetensors file")
     module.add_argument("--example", help="a few real samples, .npy or .npz with x, as the model takes them")
     module.add_argument("--adaptable", action="append", metavar="GLOB",
                         help="what may change: globs, @head, @norm+bias, @last:N; repeatable")  # fmt: skip
-    module.add_argument("--rule", default="sgd", help="a rule of the trainer, or package.module:function")
     module.add_argument("--lr", type=float, default=0.01)
     module.add_argument("--loss", default="cross_entropy",
                         help="cross_entropy, mse, bce, or package.module:function of outputs and class "
@@ -60,6 +73,7 @@ def _run(args: argparse.Namespace) -> int:
         "seconds": round(time.monotonic() - began, 2),
     }
     checks: Any = manifest.verification
+    key, what = ("fit", "fit") if manifest.rule.kind == "metric" else ("gradient", "step-1 gradient")
     rows = [
         ("bundle", f"{made.path}  {human_bytes(made.bytes)}"),
         (
@@ -72,10 +86,7 @@ def _run(args: argparse.Namespace) -> int:
         ),
         ("graph against torch fp64", f"{max(checks['reference'].values()):.1e}"),
         *(
-            (
-                f"{name} engine, step-1 gradient",
-                f"{e['gradient']:.1e} (torch fp32 loses {e['gradient_torch']:.1e})",
-            )
+            (f"{name} engine, {what}", f"{e[key]:.1e} (torch fp32 loses {e[f'{key}_torch']:.1e})")
             for name, e in checks["engines"].items()
         ),
         ("accuracy", "not measured: no episodes were given"),
@@ -90,6 +101,10 @@ def _export_checkpoint(args: argparse.Namespace, report: Any) -> Any:
     return export_checkpoint(
         args.model,
         args.out,
+        rule=args.rule,
+        rule_args=_rule_args(args.rule_arg),
+        head=_head(args.head),
+        ways=args.ways,
         steps=args.steps,
         update=args.update,
         precision=args.precision,
@@ -116,7 +131,10 @@ def _export_module(args: argparse.Namespace, report: Any) -> Any:
         module,
         torch.from_numpy(load_samples(args.example, labelled=False).x),
         adaptable=args.adaptable or ["@head"],
-        rule=args.rule,
+        rule=args.rule or "sgd",
+        rule_args=_rule_args(args.rule_arg) or None,
+        head=_head(args.head),
+        ways=args.ways,
         lr=args.lr,
         steps=args.steps or 5,
         loss=args.loss,
@@ -127,6 +145,24 @@ def _export_module(args: argparse.Namespace, report: Any) -> Any:
         onnx=args.onnx,
         report=report,
     )
+
+
+def _head(text: str) -> str | None:
+    return None if text == "none" else text
+
+
+def _rule_args(pairs: list[str]) -> dict[str, Any]:
+    """Numbers and truth values as JSON spells them; anything else is text."""
+    made: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UnsupportedError(f"--rule-arg {pair!r}: expected KEY=VALUE, e.g. distance=cosine")
+        try:
+            made[key] = json.loads(value)
+        except ValueError:
+            made[key] = value
+    return made
 
 
 COMMAND = Command(

@@ -62,7 +62,7 @@ def pack(
     about: Description,
 ) -> tuple[Manifest, dict[str, NDArray[Any]]]:
     """The manifest and every tensor in file order."""
-    entries, tensors = _parameters(programs, env, masks, kinds, about.precision)
+    entries, tensors = _parameters(learner, programs, env, masks, kinds, about.precision)
     named = {
         "meta.": {n: env[f"meta:{n}"] for n in learner.meta},
         "state.": {n.removeprefix("state:"): env[n] for n in _roles(programs, "state")},
@@ -85,8 +85,16 @@ def pack(
         parameters=entries,
         statistics=specs["stat."],
         state=specs["state."],
-        rule=RuleSpec(about.rule_name, about.rule_path, about.rule_args, about.steps, specs["meta."]),
-        policy=Policy(about.batch_norm, min(2, ways), ways, about.max_loss_rise),
+        rule=RuleSpec(
+            about.rule_name,
+            about.rule_path,
+            about.rule_args,
+            about.steps,
+            specs["meta."],
+            "metric" if learner.head else "gradient",
+        ),
+        # A single class is enough to be near to, but not to be told apart by a gradient.
+        policy=Policy(about.batch_norm, min(1 if learner.head else 2, ways), ways, about.max_loss_rise),
         programs={name: f"program.{name}" for name in programs.deployed},
         graphs={"predict": "onnx.predict", "adapt": "onnx.adapt"},
         peak_bytes={str(ways * k): peak_bytes(programs.deployed, ways * k) for k in PLANNED_PER_CLASS},
@@ -110,14 +118,20 @@ def _roles(programs: Programs, role: str) -> list[str]:
 
 
 def _parameters(
-    programs: Programs, env: Arrays, masks: Arrays, kinds: Mapping[str, Adaptable], precision: str
+    learner: Learner,
+    programs: Programs,
+    env: Arrays,
+    masks: Arrays,
+    kinds: Mapping[str, Adaptable],
+    precision: str,
 ) -> tuple[tuple[Parameter, ...], dict[str, NDArray[Any]]]:
     stored = _roles(programs, "adaptable")
     stored += [n for n in _roles(programs, "frozen") if not n.startswith(("meta:", "mask:"))]
     entries: list[Parameter] = []
     tensors: dict[str, NDArray[Any]] = {}
     for name in stored:
-        half = precision == "fp16" and env[name].ndim > 1
+        # What a metric head starts from was not rounded when it was proven.
+        half = precision == "fp16" and env[name].ndim > 1 and not (learner.head and name in kinds)
         entry, parts = bundle.pack_parameter(
             name, env[name], kinds.get(name, "none"), masks.get(name), "fp16" if half else "fp32"
         )

@@ -21,16 +21,19 @@ from regrow import bundle, selftest
 from regrow.errors import UnsupportedError
 from regrow.files import atomic_write
 from regrow.manifest import Adaptable, BatchNorm, InputSpec, Manifest
-from regrow.select import select
 from regrow_exporter.capture import labelled, loss_function
+from regrow_exporter.learners import check_head, fitting, is_metric, make_rule, stepping
+from regrow_exporter.metric import HEAD
 from regrow_exporter.onnx_writer import write_adapt, write_single
 from regrow_exporter.pack import Description, pack
 from regrow_exporter.programs import Learner, Programs, build
-from regrow_exporter.resolve import resolve
 from regrow_exporter.verify import VerificationError, verify
+from regrow_exporter.verify_fit import verify_fit
 
 Report = Callable[[str], None]
 PRECISIONS = ("fp32", "fp16")
+# A manifest holds finite numbers only; no loss in fp32 rises by more.
+UNBOUNDED = float(np.finfo(np.float32).max)
 MOVES: tuple[Adaptable, ...] = ("kept", "pruned", "all")
 
 
@@ -61,11 +64,13 @@ def export(
     onnx: str | os.PathLike[str] | None = None,
     name: str | None = None,
     rule_args: Mapping[str, Any] | None = None,
+    head: str | None = HEAD,
+    ways: int | None = None,
     meta: Mapping[str, torch.Tensor] | None = None,
     input: InputSpec | None = None,
     labels: Sequence[str] | None = None,
     batch_norm: BatchNorm | None = None,
-    max_loss_rise: float = 1.0,
+    max_loss_rise: float | None = None,
     provenance: Mapping[str, Any] | None = None,
     report: Report = lambda line: None,
 ) -> Exported:
@@ -73,25 +78,32 @@ def export(
 
     `example` is a batch of real samples: its shape is the model's input, and where the network normalises by
     batch statistics, theirs are what a session predicts with before its first adaptation.
+
+    A metric rule such as `prototype` is fitted in one step without a gradient. Its head takes the place of
+    the layer `head` (None: the network's output already is the features) and has room for `ways` classes
+    (unless given, the layer's own outputs); `adaptable`, `lr`, `steps` and `update` do not concern it.
+    `max_loss_rise` is 1 unless given; a fit, which cannot run away, is not held to any.
     """
     _check_choices(precision, update, loss, steps, example)
     path = Path(path)
-    args = {"lr": lr} if rule_args is None else dict(rule_args)
-    rule_path = rule if ":" in rule else f"regrow_trainer.rules.{rule}:{rule}"
-    made_rule = resolve(rule_path, named_by_user=True)(**args)
+    made_rule, rule_path, args = make_rule(rule, rule_args, lr)
+    metric = is_metric(made_rule)
+    check_head(made_rule, head, ways, loss)
     module = _prepared(module, precision)
     kept = _masks(module, masks)
-    chosen = select({n: tuple(p.shape) for n, p in module.named_parameters()}, adaptable)
-    kinds: dict[str, Adaptable] = {n: update if n in kept else "all" for n in chosen}
-    moves = {n: kept[n] if k == "kept" else ~kept[n] for n, k in kinds.items() if k != "all" and n in kept}
-    params = dict(module.named_parameters())
-    rates = meta if meta is not None else made_rule.meta({n: params[n].detach() for n in chosen})
-    learner = Learner(module, tuple(example.shape[1:]), chosen, made_rule, rates, loss, moves)
+    if metric:
+        learner, empty = fitting(module, example, made_rule, head, ways, loss)
+        kinds: dict[str, Adaptable] = dict.fromkeys(learner.adaptable, "all")
+        kept = {n: mask for n, mask in kept.items() if n in learner.tensors()} | empty
+        steps = 1
+    else:
+        shape = tuple(example.shape[1:])
+        learner, kinds = stepping(module, shape, made_rule, adaptable, meta, loss, kept, update)
     report("capturing and differentiating")
     programs = build(learner, transductive=batch_norm == "transductive")
     env = _environment(learner, programs)
     report("verifying against torch in fp64, and the engine in fp32")
-    figures = verify(learner, programs, env, steps)
+    figures = verify_fit(learner, programs, env) if metric else verify(learner, programs, env, steps)
     about = Description(
         name=name or path.stem,
         input=input or _input_spec(learner.shape),
@@ -101,7 +113,7 @@ def export(
         rule_args=args,
         steps=steps,
         batch_norm=batch_norm or _batch_norm(programs),
-        max_loss_rise=max_loss_rise,
+        max_loss_rise=(UNBOUNDED if metric else 1.0) if max_loss_rise is None else max_loss_rise,
         precision=precision,
         provenance={"versions": _versions(), **(provenance or {})},
     )
@@ -181,6 +193,10 @@ def _environment(learner: Learner, programs: Programs) -> dict[str, NDArray[Any]
         ("mask:", learner.moves),
     )
     env = {p + n: t.detach().numpy() for p, group in groups for n, t in group.items()}
+    # The state of a fit is the programs' own, and unread before the first one.
+    for program in programs.deployed.values():
+        made = {n: v for n, v in program.values.items() if v.role == "state" and n not in env}
+        env |= {n: np.zeros(value.shape, value.dtype) for n, value in made.items()}
     if labelled(learner.loss):
         env["active"] = np.ones(programs.outputs, np.bool_)
     return env

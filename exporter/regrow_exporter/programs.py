@@ -1,7 +1,8 @@
 """From a torch module and a rule to the four programs of a bundle (and the gradient that proves them).
 
 `prefix` does not depend on anything that changes and runs once per support set; `step` runs K times;
-`finish` takes the loss and the statistics under the adapted parameters; `predict` serves queries.
+`finish` takes the loss and the statistics under the adapted parameters; `predict` serves queries. A metric
+head has no gradient: its only step is the fit, and `prefix` may read state as it is before that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from regrow_exporter.capture import TRACE_BATCH, Captured, capture_loss, labelle
 from regrow_exporter.differentiate import differentiate
 from regrow_exporter.graph import Graph, cut, dependents
 from regrow_exporter.importer import Context, import_nodes
+from regrow_exporter.metric import FITTED, Head, import_fit, keep_statistics
 from regrow_exporter.ops import IMPORT, VJP
 from regrow_exporter.rule import Rule, import_rule
 
@@ -31,6 +33,8 @@ class Learner:
     loss: str
     # Per masked adaptable tensor: the positions that may move.
     moves: Mapping[str, torch.Tensor]
+    # The dotted name of the metric head in the module, which is fitted where another learner steps; else "".
+    head: str = ""
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Parameters and buffers by dotted name."""
@@ -43,7 +47,7 @@ class Programs:
     """The programs, and what feeds them."""
 
     deployed: Mapping[str, Program]  # prefix, step, finish, predict
-    gradient: Program  # loss and "grad:<name>", for verification only
+    gradient: Program | None  # loss and "grad:<name>", for verification only; a fit has none
     outputs: int
     statistics: tuple[str, ...]  # "stat:<name>", made by finish and read by predict
 
@@ -55,19 +59,48 @@ def build(learner: Learner, *, transductive: bool = False) -> Programs:
         outputs = int(learner.module(x).shape[1])
     graph, captured = _declare(learner, x, outputs)
     context = Context(graph, {"active": "active"})
-    loss, output = import_nodes(context, captured, _placeholders(captured), IMPORT)
+    loss, output, *features = import_nodes(context, captured, _placeholders(captured), IMPORT)
     forward = list(graph.ops)
-    grads = differentiate(graph, loss, learner.adaptable, VJP)
-    gradient = cut(graph, graph.ops, {"loss": loss, **{f"grad:{n}": g for n, g in grads.items()}})
-    new = _updates(graph, learner, grads)
     stats = {
         f"stat:{norm}.{part}": value
         for norm, pair in ({} if transductive else context.statistics).items()
         for part, value in zip(("mean", "var"), pair, strict=True)
     }
-    deployed = _split(graph, forward, learner.adaptable, loss, new, stats)
+    if learner.head:
+        gradient, deployed = None, _fitted(graph, learner, loss, features[0], stats)
+    else:
+        gradient, deployed = _stepped(graph, learner, loss, stats)
     deployed["predict"] = _predict(graph, forward, output, stats)
     return Programs(deployed, gradient, outputs, tuple(stats))
+
+
+def _stepped(
+    graph: Graph, learner: Learner, loss: str, stats: Mapping[str, str]
+) -> tuple[Program, dict[str, Program]]:
+    """The gradient, and the programs of a rule that steps along it."""
+    forward = list(graph.ops)
+    grads = differentiate(graph, loss, learner.adaptable, VJP)
+    gradient = cut(graph, graph.ops, {"loss": loss, **{f"grad:{n}": g for n, g in grads.items()}})
+    new = _updates(graph, learner, grads)
+    moving = [*learner.adaptable, *(name for name in new if name.startswith("state:"))]
+    return gradient, _split(graph, forward, moving, loss, new, stats)
+
+
+def _fitted(
+    graph: Graph, learner: Learner, loss: str, features: str, stats: Mapping[str, str]
+) -> dict[str, Program]:
+    """The programs of a head that is fitted once, in the first step; whatever comes after changes nothing."""
+    used, kept = keep_statistics(graph, stats)
+    forward = list(graph.ops)
+    head = learner.module.get_submodule(learner.head)
+    assert isinstance(head, Head)
+    new = import_fit(graph, head, learner.head, features, IMPORT) | kept
+    graph.declare("step", Value((), "int64", "input"))
+    first = graph.one("equal", "step", graph.one("full", shape=(), value=0, dtype="int64"))
+    new = {name: graph.one("select", first, value, name) for name, value in new.items()}
+    if kept:
+        new[FITTED] = graph.one("logical_or", FITTED, first)
+    return _split(graph, forward, learner.adaptable, loss, new, used)
 
 
 def _declare(learner: Learner, x: torch.Tensor, outputs: int) -> tuple[Graph, Captured]:
@@ -83,7 +116,7 @@ def _declare(learner: Learner, x: torch.Tensor, outputs: int) -> tuple[Graph, Ca
     for name, tensor in learner.tensors().items():
         role: Role = "adaptable" if name in learner.adaptable else "frozen"
         graph.declare(name, Value(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), role))
-    return graph, capture_loss(learner.module, x, y, learner.loss)
+    return graph, capture_loss(learner.module, x, y, learner.loss, learner.head)
 
 
 def _placeholders(captured: Captured) -> dict[str, str]:
@@ -111,13 +144,13 @@ def _updates(graph: Graph, learner: Learner, grads: Mapping[str, str]) -> dict[s
 def _split(
     graph: Graph,
     forward: Sequence[Op],
-    adaptable: Sequence[str],
+    carried: Sequence[str],
     loss: str,
     new: Mapping[str, str],
     stats: Mapping[str, str],
 ) -> dict[str, Program]:
-    state = [name for name in new if name.startswith("state:")]
-    moving = dependents(graph.ops, [*adaptable, *state, "step"])
+    """Prefix, step and finish; what depends on `carried` changes from step to step."""
+    moving = dependents(graph.ops, [*carried, "step"])
     step_out = {"loss": loss, **{f"next:{name}": value for name, value in new.items()}}
     finish_out = {"loss": loss, **stats}
     # A constant is cheaper to repeat than to hand over.

@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from regrow.encoding import KINDS, VALUES, Kind, Values
 from regrow.fields import Fields, Words, fail
@@ -18,6 +18,7 @@ FORMAT_VERSION = 1
 Adaptable = Literal["none", "all", "kept", "pruned"]
 Task = Literal["classification", "regression"]
 BatchNorm = Literal["none", "support", "running", "transductive"]
+RuleKind = Literal["gradient", "metric"]
 ADAPTABLE: tuple[Adaptable, ...] = ("none", "all", "kept", "pruned")
 TASKS: dict[Task, str] = {"classification": "logits", "regression": "values"}
 BATCH_NORMS: tuple[BatchNorm, ...] = ("none", "support", "running", "transductive")
@@ -80,13 +81,15 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class RuleSpec:
-    """The update rule: where it was defined, its arguments, its steps and the tensors it was trained with."""
+    """The update rule: where it was defined, its arguments and steps, the tensors it was trained with, and
+    whether it steps along a gradient or fits a metric head in its only step."""
 
     name: str
     path: str
     args: dict[str, Any]
     steps: int
     meta: tuple[TensorSpec, ...] = ()
+    kind: RuleKind = "gradient"
 
 
 @dataclass(frozen=True)
@@ -251,6 +254,7 @@ def _rule(fields: Fields) -> RuleSpec:
         args=fields.free("args"),
         steps=fields.integer("steps", 1),
         meta=parse_tensors(fields, "meta"),
+        kind=cast(RuleKind, fields.choice("kind", get_args(RuleKind))),
     )
 
 
