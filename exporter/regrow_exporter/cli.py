@@ -22,7 +22,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
                         help="which positions of a masked tensor may move (default: kept)")  # fmt: skip
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="stored weight values")
     parser.add_argument("--rule",
-                        help="sgd, momentum, adam; prototype, a metric head that is fitted without gradients; "
+                        help="sgd, momentum, adam; prototype, a metric head fitted without a gradient; "
                         "or package.module:function (default: the checkpoint's own, which only a metric one "
                         "can replace, else sgd)")  # fmt: skip
     parser.add_argument("--rule-arg", action="append", metavar="KEY=VALUE", default=[],
