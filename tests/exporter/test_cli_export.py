@@ -138,3 +138,45 @@ def test_what_is_not_there_is_named(tmp_path, capsys, missing):
     words += ["--example", "x.npy"] if ":" in missing else []
     assert run(*words) == 2
     assert "nosuch" in capsys.readouterr().err
+
+
+def test_a_metric_head_takes_the_place_of_a_checkpoints_own(tmp_path, capsys):
+    ckpt, out = written(tmp_path / "c.safetensors", adaptable=("blocks.*",)), tmp_path / "m.regrow"
+    words = ["export", ckpt, "-o", out, "--onnx", tmp_path / "onnx", "--ways", 9]
+    assert run(*words, "--rule", "prototype", "--rule-arg", "distance=cosine", "--rule-arg", "scale=10") == 0
+    assert "onnx engine, fit" in capsys.readouterr().out
+    model = regrow.open(out)
+    assert (model.rule.kind, model.rule.args) == ("metric", {"distance": "cosine", "scale": 10})
+    assert model.output.shape == (9,)
+    assert {p.name for p in model.adaptable} == {"head.sums", "head.counts"}
+    sparse = {p.name: p for p in model.manifest.parameters}["blocks.1.conv.weight"]
+    assert (sparse.adaptable, sparse.kept) == ("none", 36)
+    assert {p.name for p in (tmp_path / "onnx").iterdir()} == {"adapt.onnx", "predict.onnx", "manifest.json"}
+
+
+def test_a_module_of_ones_own_gets_a_metric_head(own_module):
+    out = own_module / "m.regrow"
+    words = ["export", "mynet:build", "-o", out, "--example", own_module / "x.npy", "--rule", "prototype"]
+    assert run(*words, "--head", "head") == 0
+    assert regrow.open(out).output.shape == (5,)
+    assert run(*words, "--head", "none", "--ways", 3, "--force") == 0
+    sums = {p.name: p.shape for p in regrow.open(out).adaptable}
+    assert sums["metric.sums"] == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--rule", "adam"), "goes with its own rule"),
+        (("--rule-arg", "lr=0.3"), "goes with its own rule"),
+        (("--rule", "prototype", "--rule-arg", "cosine"), "expected KEY=VALUE"),
+        (("--rule", "prototype", "--rule-arg", "distance=far"), "distance 'far'"),
+        (("--rule", "prototype", "--head", "blocks.0"), "blocks.0 does not end the network"),
+        (("--ways", "9"), "describe a metric head"),
+    ],
+)
+def test_what_a_metric_head_cannot_be_is_one_line(tmp_path, capsys, words, said):
+    ckpt = written(tmp_path / "c.safetensors")
+    assert run("export", ckpt, "-o", tmp_path / "m.regrow", *words) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "m.regrow").exists()
