@@ -67,8 +67,6 @@ def check_head(rule: Any, head: str | None, ways: int | None, loss: str) -> None
             )
     elif not labelled(loss):
         raise UnsupportedError(f"export: loss={loss!r}: a metric head tells classes apart; use cross_entropy")
-    elif ways is not None and ways < 1:
-        raise UnsupportedError(f"export: ways={ways}, expected at least 1, the classes there is room for")
 
 
 def fitting(

@@ -49,8 +49,16 @@ def attach(
         return _append(module, example, rule, ways)
     path = _layer(module, head)
     features, outputs = _around(module, path, example)
-    module.set_submodule(path, Head(rule, ways or outputs, features))
+    module.set_submodule(path, _head(rule, outputs if ways is None else ways, features))
     return path
+
+
+def _head(rule: MetricRule, ways: int, width: int) -> Head:
+    if ways < 2:
+        raise UnsupportedError(
+            f"export: a metric head for {ways} class, expected room for 2 or more; give ways (--ways N)"
+        )
+    return Head(rule, ways, width)
 
 
 def _append(module: nn.Module, example: torch.Tensor, rule: MetricRule, ways: int | None) -> str:
@@ -62,7 +70,7 @@ def _append(module: nn.Module, example: torch.Tensor, rule: MetricRule, ways: in
     path = "metric" if hasattr(module, "head") else "head"
     with torch.no_grad():
         width = module(example).flatten(1).shape[1]
-    module.add_module(path, Head(rule, ways, width))
+    module.add_module(path, _head(rule, ways, width))
     module.register_forward_hook(lambda network, _, features: network.get_submodule(path)(features))
     return path
 
