@@ -29,8 +29,8 @@ LAZY = {"onnxruntime", "PIL", "matplotlib"}
 MAX_LINES = 300
 MAX_LINES_EXCEPTION = 400
 # Files between the two limits, each with its reason.
-LONG_FILES: dict[str, str] = {}
-RUNTIME_LINES = 6650
+LONG_FILES: dict[str, str] = {"runtime/regrow/datasets/catalog.py": "one row per dataset, data only"}
+RUNTIME_LINES = 7800
 TEXT = {".py", ".md", ".toml", ".txt", ".c", ".h", ".html", ".css", ".json", ".yml", ""}
 
 

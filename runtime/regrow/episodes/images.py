@@ -30,13 +30,14 @@ def read(
             f"{path}: images need a shape (1 or 3 channels, height, width), found {shape}; "
             "use arrays (.npz) for other inputs"
         )
-    pillow = _pillow(path)
+    pillow(path)  # asked for before any file is looked at
     files, labels = _files(path)
-    x = np.stack([_read_one(pillow, file, shape) for file in files])
+    x = np.stack([read_one(file, shape) for file in files])
     return (255 - x if invert else x), labels, [str(file) for file in files]
 
 
-def _pillow(path: Path) -> ModuleType:
+def pillow(path: Path) -> ModuleType:
+    """Pillow's image module, or an error that says what brings it."""
     try:
         import PIL.Image
     except ImportError:
@@ -60,7 +61,7 @@ def _files(path: Path) -> tuple[list[Path], list[str] | None]:
             f"{path}: {loose[0]!r} lies beside {len(folders)} folders, expected only a folder per class; "
             "move it into its class"
         )
-    inside = [_only_images(folder, _entries(folder)) for folder in folders]
+    inside = [files_of(folder) for folder in folders]
     labels = [folder.name for folder, files in zip(folders, inside, strict=True) for _ in files]
     return [file for files in inside for file in files], labels
 
@@ -68,6 +69,11 @@ def _files(path: Path) -> tuple[list[Path], list[str] | None]:
 def _entries(folder: Path) -> list[Path]:
     found = (e for e in folder.iterdir() if not e.name.startswith(".") and e.name.lower() not in _LITTER)
     return sorted(found, key=lambda entry: entry.name)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The images of one class in name order; anything else among them is refused."""
+    return _only_images(folder, _entries(folder))
 
 
 def _only_images(folder: Path, entries: list[Path]) -> list[Path]:
@@ -79,18 +85,22 @@ def _only_images(folder: Path, entries: list[Path]) -> list[Path]:
     return entries
 
 
-def _read_one(pillow: ModuleType, file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def read_one(file: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """One PNG or JPEG fitted to (channels, height, width)."""
     channels, height, width = shape
+    image_module = pillow(file)
     try:
         with warnings.catch_warnings():
             # Pillow warns of large images, which _check_size refuses, and of odd metadata, which is harmless.
             warnings.simplefilter("ignore")
-            with pillow.open(file, formats=("PNG", "JPEG")) as image:
+            with image_module.open(file, formats=("PNG", "JPEG")) as image:
                 _check_size(file, image)
                 image.draft(_MODES[channels], (width, height))  # a JPEG is decoded no larger than needed
-                fitted = _flat(image, _MODES[channels]).resize((width, height), pillow.Resampling.LANCZOS)
+                fitted = _flat(image, _MODES[channels]).resize(
+                    (width, height), image_module.Resampling.LANCZOS
+                )
     # A damaged file reaches us as any of these from Pillow's decoders.
-    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
         raise SampleError(f"{file}: cannot be decoded ({error}); save it again as PNG or JPEG") from error
     pixels = np.asarray(fitted, dtype=np.uint8).reshape(height, width, channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
