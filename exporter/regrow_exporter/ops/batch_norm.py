@@ -45,11 +45,9 @@ def emit_batch_norm(b: OnnxBuilder, ins: Sequence[str], op: Op, values: Mapping[
     centred = b.node("Sub", x, mean_kept)
     var = b.node("ReduceMean", b.node("Mul", centred, centred), axes, keepdims=0)
     mean = b.node("Reshape", mean_kept, i64(-1))
-    return [
-        b.node("BatchNormalization", x, gamma, beta, mean, var, epsilon=number(op.attrs, "eps")),
-        mean,
-        var,
-    ]
+    eps = number(op.attrs, "eps")
+    y = b.node("BatchNormalization", x, gamma, beta, mean, var, epsilon=eps) if op.outputs[0] else ""
+    return [y, mean, var]
 
 
 def emit_batch_norm_frozen(
