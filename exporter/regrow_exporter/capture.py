@@ -4,7 +4,8 @@ import functools
 import inspect
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,10 @@ import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 from torch.export import Dim, ExportedProgram
+from torch.func import functional_call
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map
 
 from regrow.errors import UnsupportedError
 from regrow_exporter.resolve import resolve
@@ -121,32 +124,58 @@ class Captured:
 
 
 class _WithLoss(nn.Module):
-    def __init__(self, model: nn.Module, loss: Loss) -> None:
+    def __init__(self, model: nn.Module, loss: Loss, head: str) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
+        self.head = head
 
-    def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        output = self.model(x)
-        return self.loss(output, y), output
-
-
-def capture_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor, loss: Loss) -> Captured:
-    """Capture `model` under `loss`; outputs are (loss, model output)."""
-    return _capture(_WithLoss(model, loss), (x, y), dynamic=True, strip="model.")
-
-
-def capture_function(module: nn.Module, inputs: Sequence[torch.Tensor]) -> Captured:
-    """Capture a pure function of fixed shapes, such as one rule update."""
-    return _capture(module, tuple(inputs), dynamic=False, strip="")
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if not self.head:
+            output = self.model(x)
+            return self.loss(output, y), output
+        with entering(self.model, self.head) as features:
+            output = self.model(x)
+        return self.loss(output, y), output, features[0]
 
 
-def _capture(module: nn.Module, inputs: tuple[torch.Tensor, ...], *, dynamic: bool, strip: str) -> Captured:
+def tried(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """What the network makes of samples. Its buffers, such as tracked statistics, are left as they are."""
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    with torch.no_grad():
+        output: torch.Tensor = functional_call(module, buffers, (x,))
+    return output
+
+
+@contextmanager
+def entering(module: nn.Module, path: str) -> Iterator[list[torch.Tensor]]:
+    """Collects what enters a layer, one row per sample, each time the network runs."""
+    seen: list[torch.Tensor] = []
+    layer = module.get_submodule(path)
+    handle = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def capture_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor, loss: Loss, head: str = "") -> Captured:
+    """Capture `model` under `loss`; outputs are (loss, model output), and what enters `head` if given."""
+    return _capture(_WithLoss(model, loss, head), (x, y), batched=2, strip="model.")
+
+
+def capture_function(module: nn.Module, inputs: Sequence[Any], batched: int = 0) -> Captured:
+    """Capture a pure function such as one rule update; the first `batched` inputs have a row per sample."""
+    return _capture(module, tuple(inputs), batched=batched, strip="")
+
+
+def _capture(module: nn.Module, inputs: tuple[Any, ...], *, batched: int, strip: str) -> Captured:
     batch = Dim("B", min=2, max=1 << 20)
     # The flash attention kernel has no public backward; the math form decomposes into ops we know.
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns about its own internals here
-        shapes = tuple({0: batch} for _ in inputs) if dynamic else None
+        fixed = tuple(tree_map(lambda _: None, value) for value in inputs[batched:])
+        shapes = (*({0: batch} for _ in inputs[:batched]), *fixed) if batched else None
         try:
             program = torch.export.export(module, inputs, dynamic_shapes=shapes)
         except (TorchDynamoException, GuardOnDataDependentSymNode) as error:

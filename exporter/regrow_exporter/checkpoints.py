@@ -1,9 +1,9 @@
 """Export what the trainer wrote: rebuild backbone and rule by name, apply the masks, hand on the rest."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,10 +13,12 @@ from torch import nn
 from regrow import checkpoint, selftest
 from regrow.checkpoint import Checkpoint
 from regrow.episodes import Source, open_source, sample
-from regrow.errors import BundleError
+from regrow.errors import BundleError, UnsupportedError
 from regrow.manifest import Adaptable
 from regrow.values import Values
+from regrow_exporter.learners import is_metric, make_rule
 from regrow_exporter.measure import Episodes
+from regrow_exporter.metric import HEAD
 from regrow_exporter.pipeline import Exported, export
 from regrow_exporter.resolve import resolve
 from regrow_exporter.stages import Silent, Stages
@@ -29,6 +31,10 @@ def export_checkpoint(
     path: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    rule: str | None = None,
+    rule_args: Mapping[str, Any] | None = None,
+    head: str | None = HEAD,
+    ways: int | None = None,
     steps: int | None = None,
     update: Adaptable = "kept",
     precision: Values | Literal["auto"] = "fp32",
@@ -42,21 +48,29 @@ def export_checkpoint(
     """Export a checkpoint; `backbone` names code outside the trainer that the file may use.
 
     `episodes` may also be "validation" or "test", the data of its recipe; what needs episodes and is given
-    none is measured on the former.
+    none is measured on the former. A metric `rule`, with `head` and `ways` as `export` has them, takes the
+    place of the one it trained with.
     """
     stages = stages or Silent()
     stages.at("reading the checkpoint", 0.0)
     ckpt = checkpoint.read(path)
     module = _rebuild(ckpt, backbone, os.fspath(path))
     needed = precision == "auto" or bool(budget)
-    rule = str(ckpt.rule["path"])
-    resolve(rule, named_by_user=False)
+    own = str(ckpt.rule["path"])
+    resolve(own, named_by_user=False)
+    if rule_args if rule is None else not is_metric(make_rule(rule, rule_args, 0.0)[0]):
+        raise UnsupportedError(
+            f"export: rule={rule!r}, rule_args={dict(rule_args or {})}: what {os.fspath(path)} learned goes "
+            f"with its own rule, {own}; expected none, or a metric rule such as prototype"
+        )
     return export(
         module,
         torch.from_numpy(_calibration(ckpt)),
         adaptable=ckpt.adaptable,
-        rule=rule,
-        rule_args=ckpt.rule["args"],
+        rule=rule or own,
+        rule_args=(rule_args or {}) if rule else ckpt.rule["args"],
+        head=head,
+        ways=ways,
         meta={name: torch.from_numpy(np.array(t)) for name, t in ckpt.meta.items()},
         steps=ckpt.steps if steps is None else steps,
         loss=ckpt.loss,

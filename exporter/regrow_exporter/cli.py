@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,23 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", action="append", metavar="LIMIT",
                         help="choose the adaptable set under a limit: 64KiB of peak memory for one support "
                         "set, delta:4KiB of a saved delta, or 5ms on this machine; repeatable")  # fmt: skip
+    parser.add_argument("--rule",
+                        help="sgd, momentum, adam; prototype, a metric head fitted without a gradient; "
+                        "or package.module:function (default: the checkpoint's own, which only a metric one "
+                        "can replace, else sgd)")  # fmt: skip
+    parser.add_argument("--rule-arg", action="append", metavar="KEY=VALUE", default=[],
+                        help="an argument of --rule, e.g. distance=cosine; repeatable")  # fmt: skip
     parser.add_argument("--onnx", metavar="DIR", help="also write predict.onnx, adapt.onnx (frozen weights "
                         "packed, unpacked at load) and manifest.json")  # fmt: skip
     parser.add_argument(
         "--backbone", metavar="PATH", help="code outside the trainer that the checkpoint may use"
+    )
+    metric = parser.add_argument_group("for a metric head, such as --rule prototype")
+    metric.add_argument("--head", metavar="LAYER", default="@head",
+                        help="the last layer, which it replaces (default: @head, the one called head, else "
+                        "the last); none: the network's output already is the features")  # fmt: skip
+    metric.add_argument(
+        "--ways", type=int, metavar="N", help="classes it has room for (default: those of the layer)"
     )
     measured = parser.add_argument_group("for accuracy, measured before and after adaptation")
     measured.add_argument("--episodes", metavar="SOURCE",
@@ -55,7 +69,6 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     module.add_argument("--example", help="a few real samples, .npy or .npz with x, as the model takes them")
     module.add_argument("--adaptable", action="append", metavar="GLOB",
                         help="what may change: globs, @head, @norm+bias, @last:N; repeatable")  # fmt: skip
-    module.add_argument("--rule", default="sgd", help="a rule of the trainer, or package.module:function")
     module.add_argument("--lr", type=float, default=0.01)
     module.add_argument("--loss", default="cross_entropy",
                         help="cross_entropy, mse, bce, or package.module:function of outputs and class "
@@ -106,9 +119,10 @@ def _text(made: Exported) -> str:
         *([("sparse tensors", sparse_text(sparse))] if sparse else []),
         ("graph against torch fp64", f"{max(checks['reference'].values()):.1e}"),
     ]
+    key, what = ("fit", "fit") if made.manifest.rule.kind == "metric" else ("gradient", "step-1 gradient")
     for name, e in checks["engines"].items():
-        lost = f"{e['gradient']:.1e} (torch fp32 loses {e['gradient_torch']:.1e})"
-        rows.append((f"{name} engine, step-1 gradient", lost))
+        lost = f"{e[key]:.1e} (torch fp32 loses {e[f'{key}_torch']:.1e})"
+        rows.append((f"{name} engine, {what}", lost))
     rows.append(("accuracy", accuracy(made.manifest.provenance["accuracy"])))
     return "\n\n".join([*choice_tables(made.choice), table(rows)])
 
@@ -137,6 +151,10 @@ def _export_checkpoint(args: argparse.Namespace, stages: Stages) -> Exported:
     return export_checkpoint(
         args.model,
         args.out,
+        rule=args.rule,
+        rule_args=_rule_args(args.rule_arg),
+        head=_head(args.head),
+        ways=args.ways,
         steps=args.steps,
         update=args.update,
         precision=args.precision,
@@ -185,7 +203,10 @@ def _export_module(args: argparse.Namespace, stages: Stages) -> Exported:
         module,
         torch.from_numpy(load_samples(args.example, labelled=False).x),
         adaptable=args.adaptable or (None if args.budget else ["@head"]),
-        rule=args.rule,
+        rule=args.rule or "sgd",
+        rule_args=_rule_args(args.rule_arg) or None,
+        head=_head(args.head),
+        ways=args.ways,
         lr=args.lr,
         steps=args.steps or 5,
         loss=args.loss,
@@ -200,6 +221,24 @@ def _export_module(args: argparse.Namespace, stages: Stages) -> Exported:
         onnx=args.onnx,
         stages=stages,
     )
+
+
+def _head(text: str) -> str | None:
+    return None if text == "none" else text
+
+
+def _rule_args(pairs: list[str]) -> dict[str, Any]:
+    """Numbers and truth values as JSON spells them; anything else is text."""
+    made: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UnsupportedError(f"--rule-arg {pair!r}: expected KEY=VALUE, e.g. distance=cosine")
+        try:
+            made[key] = json.loads(value)
+        except ValueError:
+            made[key] = value
+    return made
 
 
 COMMAND = Command(

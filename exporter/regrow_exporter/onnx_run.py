@@ -19,11 +19,12 @@ class OnnxGraph:
         self._session = ort.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        self._inputs = [i.name for i in self._session.get_inputs()]
+        inputs = (*self._session.get_inputs(), *self._session.get_overridable_initializers())
+        self._inputs = [i.name for i in inputs]
         self._outputs = [o.name for o in self._session.get_outputs()]
 
     def run(self, env: Mapping[str, NDArray[Any]], **extra: int) -> dict[str, NDArray[Any]]:
-        """Outputs by name; parameters left out of `env` take the graph's defaults."""
+        """Outputs by name; what `env` leaves out, such as `param:<name>`, takes the graph's default."""
         known = {**env, **{k: np.asarray(v, np.int64) for k, v in extra.items()}}
         feeds = {name: known[name] for name in self._inputs if name in known}
         return dict(zip(self._outputs, self._session.run(None, feeds), strict=True))

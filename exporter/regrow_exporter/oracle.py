@@ -1,7 +1,7 @@
 """What torch computes, in one precision: loss, gradients and the K-step update, by autograd and the rule."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,8 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from regrow_exporter.capture import loss_function
+from regrow_exporter.capture import entering, loss_function
+from regrow_exporter.metric import Head, fitted
 from regrow_exporter.programs import Learner
 
 Tensors = Mapping[str, torch.Tensor]
@@ -57,6 +58,34 @@ def oracle(
             output = functional_call(module, {**fixed, **params}, (inputs,)).numpy()
     final = {n: p.detach().numpy() for n, p in params.items()}
     return Oracle(losses[0], first, final, tuple(losses), output)
+
+
+def fitted_oracle(
+    learner: Learner, rounds: Sequence[tuple[NDArray[Any], NDArray[Any]]], dtype: torch.dtype, jitter: int = 0
+) -> list[Oracle]:
+    """Fit a metric head with torch, round after round; each has its loss before and after, and its answers.
+
+    Every round must have the samples of the first, whose statistics serve them all.
+    """
+    module = copy.deepcopy(learner.module).to(dtype)
+    head = module.get_submodule(learner.head)
+    assert isinstance(head, Head)
+    loss_of = loss_function(learner.loss, learner.loss_args)
+    made: list[Oracle] = []
+    with torch.no_grad(), _computing_in(dtype):
+        for x, y in rounds:
+            inputs, target = _cast({"x": torch.from_numpy(x), "y": torch.from_numpy(y)}, dtype).values()
+            inputs = _jittered(inputs, jitter) if jitter else inputs
+            with entering(module, learner.head) as features:
+                before = loss_of(module(inputs), target)
+            new = fitted(head.rule, head.carried(), features[0], target)
+            for name, value in new.items():
+                head.get_parameter(name).copy_(value)
+            output = module(inputs)
+            final = {f"{learner.head}.{n}": v.numpy() for n, v in new.items()}
+            losses = (float(before), float(loss_of(output, target)))
+            made.append(Oracle(losses[0], {}, final, losses, output.numpy()))
+    return made
 
 
 def _cast(tensors: Tensors, dtype: torch.dtype) -> dict[str, torch.Tensor]:

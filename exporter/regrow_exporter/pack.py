@@ -92,8 +92,16 @@ def pack(
         parameters=entries,
         statistics=specs["stat."],
         state=specs["state."],
-        rule=RuleSpec(about.rule_name, about.rule_path, about.rule_args, about.steps, specs["meta."]),
-        policy=Policy(about.batch_norm, min(2, ways), ways, about.max_loss_rise),
+        rule=RuleSpec(
+            about.rule_name,
+            about.rule_path,
+            about.rule_args,
+            about.steps,
+            specs["meta."],
+            "metric" if learner.head else "gradient",
+        ),
+        # A single class is enough to be near to, but not to be told apart by a gradient.
+        policy=Policy(about.batch_norm, min(1 if learner.head else 2, ways), ways, about.max_loss_rise),
         programs={name: f"program.{name}" for name in programs.deployed},
         graphs={"predict": "onnx.predict", "adapt": "onnx.adapt"},
         peak_bytes={str(ways * k): peak_bytes(programs.deployed, ways * k) for k in PLANNED_PER_CLASS},

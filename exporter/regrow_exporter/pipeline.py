@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,23 +15,26 @@ from torch import nn
 from regrow.episodes import Source
 from regrow.errors import UnsupportedError
 from regrow.manifest import Adaptable, BatchNorm, InputSpec, Manifest
-from regrow.select import select
 from regrow.values import Values
 from regrow_exporter.budget import candidates, parse_budget
 from regrow_exporter.capture import NO_ARGS, Captured, labelled, loss_function, loss_options
 from regrow_exporter.choose import Chosen, check_open, choose, measured_drafts, stated
 from regrow_exporter.draft import Draft
+from regrow_exporter.learners import Moving, check_head, fitting, is_metric, make_rule, stepping
 from regrow_exporter.measure import Drawn, Episodes, draw
+from regrow_exporter.metric import HEAD
 from regrow_exporter.onnx_writer import write_single
 from regrow_exporter.pack import Description, pack, self_test, significant, versions
 from regrow_exporter.precision import PRECISIONS, settle
+from regrow_exporter.prepare import kept_positions, prepared
 from regrow_exporter.programs import Learner, Programs, build, capture, width
-from regrow_exporter.resolve import resolve
-from regrow_exporter.rule import Rule, rates_for
 from regrow_exporter.stages import Silent, Stages
 from regrow_exporter.verify import verify
+from regrow_exporter.verify_fit import verify_fit
 from regrow_exporter.write import write_checked, write_onnx
 
+# A manifest holds finite numbers only; no loss in fp32 rises by more.
+UNBOUNDED = float(np.finfo(np.float32).max)
 MOVES: tuple[Adaptable, ...] = ("kept", "pruned", "all")
 
 
@@ -51,14 +54,10 @@ class Exported:
 class Job:
     """What all drafts of one export share."""
 
-    module: nn.Module  # dropout off, weights not rounded
-    rule: Rule
-    meta: Mapping[str, torch.Tensor] | None
-    meta_of: tuple[str, ...]  # the set that meta was trained for
+    module: nn.Module  # dropout off, weights not rounded, a metric head in its place
+    moving: Moving
     loss: str
     loss_args: dict[str, Any]
-    masks: Mapping[str, torch.Tensor]
-    update: Adaptable
     batch_norm: BatchNorm | None
     calibration: NDArray[np.float32]
     about: Description
@@ -84,11 +83,13 @@ def export(
     onnx: str | os.PathLike[str] | None = None,
     name: str | None = None,
     rule_args: Mapping[str, Any] | None = None,
+    head: str | None = HEAD,
+    ways: int | None = None,
     meta: Mapping[str, torch.Tensor] | None = None,
     input: InputSpec | None = None,
     labels: Sequence[str] | None = None,
     batch_norm: BatchNorm | None = None,
-    max_loss_rise: float = 1.0,
+    max_loss_rise: float | None = None,
     provenance: Mapping[str, Any] | None = None,
     stages: Stages | None = None,
 ) -> Exported:
@@ -101,28 +102,35 @@ def export(
     `precision="auto"` takes the smallest that drops at most `max_drop` accuracy points, and `budget` ("64KiB"
     of peak memory, "delta:4KiB", "5ms"; one or several) the adaptable set that fits and gains most per byte.
     `adaptable` is ["head.*"] unless given; under a budget it is one more candidate.
+
+    A metric rule such as `prototype` is fitted in one step without a gradient. Its head takes the place of
+    the layer `head` (None: the network's output already is the features) and has room for `ways` classes
+    (unless given, the layer's own outputs); `adaptable`, `lr`, `steps` and `update` do not concern it, and
+    there is no `budget` to choose it by. `max_loss_rise` is 1 unless given; a fit, which cannot run away, is
+    not held to any.
     """
     stages = stages or Silent()
     _check_choices(precision, update, loss, steps, example)
     budgets = [parse_budget(text) for text in ([budget] if isinstance(budget, str) else budget)]
+    made_rule, rule_path, args = make_rule(rule, rule_args, lr)
+    metric = is_metric(made_rule)
+    check_head(made_rule, head, ways, loss, budgets)
     check_open(precision, max_drop, budgets, episodes)
     path = Path(path)
-    args = {"lr": lr} if rule_args is None else dict(rule_args)
-    rule_path = rule if ":" in rule else f"regrow_trainer.rules.{rule}:{rule}"
-    whole = _prepared(module)
+    whole = prepared(module)
+    kept = kept_positions(whole, masks)
+    own = adaptable or (() if budgets else ("head.*",))
+    if metric:
+        moving = fitting(whole, example, made_rule, head, ways, kept)
+    else:
+        moving = stepping(whole, made_rule, steps, own, meta, kept, update)
     shape = tuple(example.shape[1:])
     outputs = width(whole, shape)
-    shapes = {n: tuple(p.shape) for n, p in whole.named_parameters()}
-    own = adaptable or (() if budgets else ("head.*",))
     job = Job(
         whole,
-        resolve(rule_path, named_by_user=True)(**args),
-        meta,
-        select(shapes, own) if own else (),
+        moving,
         loss,
         loss_options(loss, loss_args, outputs),
-        _masks(whole, masks),
-        update,
         batch_norm,
         example.detach().numpy().astype(np.float32),
         Description(
@@ -132,9 +140,9 @@ def export(
             rule_name=rule_path.rpartition(":")[2],
             rule_path=rule_path,
             rule_args=args,
-            steps=steps,
+            steps=moving.steps,
             batch_norm="none",
-            max_loss_rise=max_loss_rise,
+            max_loss_rise=(UNBOUNDED if metric else 1.0) if max_loss_rise is None else max_loss_rise,
             values={},
             provenance={"versions": versions(), **(provenance or {})},
         ),
@@ -142,11 +150,12 @@ def export(
     drawn = None if episodes is None else draw(episodes, job.about.input, outputs, labelled(loss))
     stages.at("capturing and differentiating", 0.01)
     # Neither the adaptable set nor the values of the weights change what is captured.
-    captured = capture(whole, shape, loss, job.loss_args)
+    captured = capture(whole, shape, loss, job.loss_args, moving.head)
+    shapes = {n: tuple(p.shape) for n, p in whole.named_parameters()}
     chosen = choose(
         lambda names, precision, programs: _draft(job, names, precision, captured, programs),
         [p for p in PRECISIONS if precision in (p, "auto")],
-        job.meta_of,
+        moving.names,
         candidates(shapes, own) if budgets else {},
         drawn,
         budgets,
@@ -156,29 +165,21 @@ def export(
     return _finish(job, chosen, drawn, path, onnx, stages)
 
 
-def _learner(job: Job, module: nn.Module, names: tuple[str, ...]) -> Learner:
-    params = {n: p.detach() for n, p in module.named_parameters()}
-    masked = [n for n in names if n in job.masks and job.update != "all"]
-    moves = {n: job.masks[n] if job.update == "kept" else ~job.masks[n] for n in masked}
-    rates = rates_for(job.rule, {n: params[n] for n in names}, job.meta, job.meta_of)
-    return Learner(module, job.calibration.shape[1:], names, job.rule, rates, job.loss, moves, job.loss_args)
-
-
 def _draft(
     job: Job, names: tuple[str, ...], precision: Values, captured: Captured, programs: Programs | None = None
 ) -> Draft:
     """A bundle that could be written; `programs` where those of another precision are there."""
-    module = job.module if precision == "fp32" else copy.deepcopy(job.module)
+    module, moving = job.module if precision == "fp32" else copy.deepcopy(job.module), job.moving
     # What is proven is what is shipped. After the masks: a kept value that rounds to zero stays kept.
-    values = settle(module, job.masks, precision)
-    learner = _learner(job, module, names)
+    values = settle(module, moving.masks, precision, moving.exact)
+    learner = moving.learner(module, job.calibration.shape[1:], names, job.loss, job.loss_args)
     transductive = job.batch_norm == "transductive"
     programs = programs or build(learner, transductive=transductive, captured=captured)
     env = _environment(learner, programs)
     about = replace(job.about, values=values, batch_norm=job.batch_norm or _batch_norm(programs))
-    kinds: dict[str, Adaptable] = {n: job.update if n in job.masks else "all" for n in names}
-    masks = {n: m.numpy() for n, m in job.masks.items()}
-    return Draft(learner, programs, env, *pack(learner, programs, env, masks, kinds, job.calibration, about))
+    masks = {n: m.numpy() for n, m in moving.masks.items()}
+    made = pack(learner, programs, env, masks, moving.kinds(names), job.calibration, about)
+    return Draft(learner, programs, env, *made)
 
 
 def _finish(
@@ -194,7 +195,8 @@ def _finish(
     parts, steps = (made.learner, made.programs, made.env), job.about.steps
     says = "verifying against torch in fp64, and the engine in fp32"
     stages.at(says, 0.05)
-    proof = verify(*parts, steps, lambda share: stages.at(says, 0.05 + 0.8 * share))
+    told: Callable[[float], None] = lambda share: stages.at(says, 0.05 + 0.8 * share)  # noqa: E731
+    proof = verify_fit(*parts, told) if made.learner.head else verify(*parts, steps, told)
     if drawn is not None and measured is None:
         (measured,) = measured_drafts([made], drawn, stages)
     stages.at("packing", 0.85)
@@ -212,7 +214,7 @@ def _finish(
     dense = write_single(made.programs.deployed["predict"], made.env, "predict").ByteSize()
     if onnx is not None:
         stages.at("writing ONNX", 0.95)
-        kept = {n: m.numpy() for n, m in job.masks.items()}
+        kept = {n: m.numpy() for n, m in job.moving.masks.items()}
         write_onnx(Path(onnx), made.programs, made.env, manifest, kept)
     stages.at(f"wrote {path}", 1.0)
     return Exported(path, digest, manifest, path.stat().st_size, dense, chosen.record)
@@ -233,39 +235,6 @@ def _check_choices(precision: str, update: str, loss: str, steps: int, example: 
         )
 
 
-def _prepared(module: nn.Module) -> nn.Module:
-    """A copy as it will be deployed."""
-    module = copy.deepcopy(module)
-    for layer in module.modules():
-        # A device learns from a handful of samples: dropping features at random only adds noise there.
-        if isinstance(layer, nn.modules.dropout._DropoutNd):
-            layer.p = 0.0
-    return module
-
-
-def _masks(module: nn.Module, masks: Mapping[str, torch.Tensor] | str | None) -> dict[str, torch.Tensor]:
-    """Kept positions per masked parameter; the module's pruned weights are checked to be zero."""
-    params = {n: p.detach() for n, p in module.named_parameters()}
-    if masks is None:
-        return {}
-    if isinstance(masks, str):
-        if masks != "zeros":
-            raise UnsupportedError(f"export: masks={masks!r}, expected 'zeros' or a dict of tensors")
-        masks = {n: p != 0 for n, p in params.items() if p.ndim > 1 and bool((p == 0).any())}
-    for name, mask in masks.items():
-        if name not in params or mask.shape != params[name].shape:
-            raise UnsupportedError(
-                f"export: masks[{name!r}] of shape {tuple(mask.shape)}: no parameter of that name and shape"
-            )
-        if not bool(mask.any()):
-            raise UnsupportedError(f"export: masks[{name!r}] keeps nothing; remove the layer instead")
-        if bool((params[name][~mask.bool()] != 0).any()):
-            raise UnsupportedError(
-                f"export: {name} has pruned weights that are not zero; apply the mask first"
-            )
-    return {n: m.bool() for n, m in masks.items()}
-
-
 def _environment(learner: Learner, programs: Programs) -> dict[str, NDArray[Any]]:
     """Every value the programs read, except the samples."""
     tensors = learner.tensors()
@@ -277,6 +246,10 @@ def _environment(learner: Learner, programs: Programs) -> dict[str, NDArray[Any]
         ("mask:", learner.moves),
     )
     env = {p + n: t.detach().numpy() for p, group in groups for n, t in group.items()}
+    # The state of a fit is the programs' own, and unread before the first one.
+    for program in programs.deployed.values():
+        made = {n: v for n, v in program.values.items() if v.role == "state" and n not in env}
+        env |= {n: np.zeros(value.shape, value.dtype) for n, value in made.items()}
     if labelled(learner.loss):
         env["active"] = np.ones(programs.outputs, np.bool_)
     return env

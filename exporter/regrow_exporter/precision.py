@@ -1,7 +1,7 @@
 """Choose how the values of each tensor are stored, and round a module to that before anything is proven."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -15,14 +15,19 @@ _HALF_MAX = 65504.0
 _LEVELS_MAX = 127 * MAX_SCALE
 
 
-def settle(module: nn.Module, kept: Mapping[str, torch.Tensor], precision: Values) -> dict[str, Values]:
-    """Round the module's parameters in place to what is stored of them; returns how each is stored."""
+def settle(
+    module: nn.Module, kept: Mapping[str, torch.Tensor], precision: Values, exact: Collection[str] = ()
+) -> dict[str, Values]:
+    """Round the module's parameters in place to what is stored of them; returns how each is stored.
+
+    Those that are `exact` stay fp32 whatever the precision.
+    """
     chosen: dict[str, Values] = {}
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             w = parameter.detach().numpy()
             count = int(kept[name].sum()) if name in kept else w.size
-            chosen[name] = choose(w, count, precision)
+            chosen[name] = choose(w, count, "fp32" if name in exact else precision)
             if chosen[name] != "fp32":
                 parameter.copy_(torch.from_numpy(rounded(w, chosen[name])))
     return chosen

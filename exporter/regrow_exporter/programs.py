@@ -1,7 +1,8 @@
 """From a torch module and a rule to the four programs of a bundle (and the gradient that proves them).
 
 `prefix` does not depend on anything that changes and runs once per support set; `step` runs K times;
-`finish` takes the loss and the statistics under the adapted parameters; `predict` serves queries.
+`finish` takes the loss and the statistics under the adapted parameters; `predict` serves queries. A metric
+head has no gradient: its only step is the fit, and `prefix` may read state as it is before that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,13 +11,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call
 
 from regrow.program import Op, Program, Role, Value
-from regrow_exporter.capture import TRACE_BATCH, Captured, capture_loss, labelled, loss_function
+from regrow_exporter.capture import TRACE_BATCH, Captured, capture_loss, labelled, loss_function, tried
 from regrow_exporter.differentiate import differentiate
 from regrow_exporter.graph import Graph, cut, dependents
 from regrow_exporter.importer import Context, import_nodes
+from regrow_exporter.metric import FITTED, Head, import_fit, keep_statistics
 from regrow_exporter.ops import IMPORT, VJP
 from regrow_exporter.rule import Rule, import_rule
 
@@ -34,6 +35,8 @@ class Learner:
     # Per masked adaptable tensor: the positions that may move.
     moves: Mapping[str, torch.Tensor]
     loss_args: Mapping[str, Any] = field(default_factory=dict)
+    # The dotted name of the metric head in the module, which is fitted where another learner steps; else "".
+    head: str = ""
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Parameters and buffers by dotted name."""
@@ -46,23 +49,23 @@ class Programs:
     """The programs, and what feeds them."""
 
     deployed: Mapping[str, Program]  # prefix, step, finish, predict
-    gradient: Program  # loss and "grad:<name>", for verification only
+    gradient: Program | None  # loss and "grad:<name>", for verification only; a fit has none
     outputs: int
     statistics: tuple[str, ...]  # "stat:<name>", made by finish and read by predict
 
 
 def width(module: nn.Module, shape: tuple[int, ...]) -> int:
-    """How many outputs the network has. Its buffers, such as tracked statistics, are left as they are."""
-    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    with torch.no_grad():
-        return int(functional_call(module, buffers, (torch.zeros(TRACE_BATCH, *shape),)).shape[1])
+    """How many outputs the network has."""
+    return int(tried(module, torch.zeros(TRACE_BATCH, *shape)).shape[1])
 
 
-def capture(module: nn.Module, shape: tuple[int, ...], loss: str, loss_args: Mapping[str, Any]) -> Captured:
+def capture(
+    module: nn.Module, shape: tuple[int, ...], loss: str, loss_args: Mapping[str, Any], head: str = ""
+) -> Captured:
     """The network under its loss. What is adaptable, the rule and the values of the weights play no part."""
     outputs = width(module, shape)
     y = torch.arange(TRACE_BATCH) % outputs if labelled(loss) else torch.zeros(TRACE_BATCH, outputs)
-    return capture_loss(module, torch.zeros(TRACE_BATCH, *shape), y, loss_function(loss, loss_args))
+    return capture_loss(module, torch.zeros(TRACE_BATCH, *shape), y, loss_function(loss, loss_args), head)
 
 
 def build(learner: Learner, *, transductive: bool = False, captured: Captured | None = None) -> Programs:
@@ -71,22 +74,52 @@ def build(learner: Learner, *, transductive: bool = False, captured: Captured | 
     A transductive predict normalises by its own queries.
     """
     outputs = width(learner.module, learner.shape)
-    captured = captured or capture(learner.module, learner.shape, learner.loss, learner.loss_args)
+    if captured is None:
+        captured = capture(learner.module, learner.shape, learner.loss, learner.loss_args, learner.head)
     graph = _declare(learner, outputs)
     context = Context(graph, {"active": "active"})
-    loss, output = import_nodes(context, captured, _placeholders(captured), IMPORT)
+    loss, output, *features = import_nodes(context, captured, _placeholders(captured), IMPORT)
     forward = list(graph.ops)
-    grads = differentiate(graph, loss, learner.adaptable, VJP)
-    gradient = cut(graph, graph.ops, {"loss": loss, **{f"grad:{n}": g for n, g in grads.items()}})
-    new = _updates(graph, learner, grads)
     stats = {
         f"stat:{norm}.{part}": value
         for norm, pair in ({} if transductive else context.statistics).items()
         for part, value in zip(("mean", "var"), pair, strict=True)
     }
-    deployed = _split(graph, forward, learner.adaptable, loss, new, stats)
+    if learner.head:
+        gradient, deployed = None, _fitted(graph, learner, loss, features[0], stats)
+    else:
+        gradient, deployed = _stepped(graph, learner, loss, stats)
     deployed["predict"] = _predict(graph, forward, output, stats)
     return Programs(deployed, gradient, outputs, tuple(stats))
+
+
+def _stepped(
+    graph: Graph, learner: Learner, loss: str, stats: Mapping[str, str]
+) -> tuple[Program, dict[str, Program]]:
+    """The gradient, and the programs of a rule that steps along it."""
+    forward = list(graph.ops)
+    grads = differentiate(graph, loss, learner.adaptable, VJP)
+    gradient = cut(graph, graph.ops, {"loss": loss, **{f"grad:{n}": g for n, g in grads.items()}})
+    new = _updates(graph, learner, grads)
+    moving = [*learner.adaptable, *(name for name in new if name.startswith("state:"))]
+    return gradient, _split(graph, forward, moving, loss, new, stats)
+
+
+def _fitted(
+    graph: Graph, learner: Learner, loss: str, features: str, stats: Mapping[str, str]
+) -> dict[str, Program]:
+    """The programs of a head that is fitted once, in the first step; whatever comes after changes nothing."""
+    used, kept = keep_statistics(graph, stats)
+    forward = list(graph.ops)
+    head = learner.module.get_submodule(learner.head)
+    assert isinstance(head, Head)
+    new = import_fit(graph, head, learner.head, features, IMPORT) | kept
+    graph.declare("step", Value((), "int64", "input"))
+    first = graph.one("equal", "step", graph.one("full", shape=(), value=0, dtype="int64"))
+    new = {name: graph.one("select", first, value, name) for name, value in new.items()}
+    if kept:
+        new[FITTED] = graph.one("logical_or", FITTED, first)
+    return _split(graph, forward, learner.adaptable, loss, new, used)
 
 
 def _declare(learner: Learner, outputs: int) -> Graph:
@@ -128,13 +161,13 @@ def _updates(graph: Graph, learner: Learner, grads: Mapping[str, str]) -> dict[s
 def _split(
     graph: Graph,
     forward: Sequence[Op],
-    adaptable: Sequence[str],
+    carried: Sequence[str],
     loss: str,
     new: Mapping[str, str],
     stats: Mapping[str, str],
 ) -> dict[str, Program]:
-    state = [name for name in new if name.startswith("state:")]
-    moving = dependents(graph.ops, [*adaptable, *state, "step"])
+    """Prefix, step and finish; what depends on `carried` changes from step to step."""
+    moving = dependents(graph.ops, [*carried, "step"])
     step_out = {"loss": loss, **{f"next:{name}": value for name, value in new.items()}}
     finish_out = {"loss": loss, **stats}
     # A constant is cheaper to repeat than to hand over.

@@ -27,6 +27,44 @@ class Rule(Protocol):
     def update(self) -> "UpdateFunction": ...
 
 
+class Still:
+    """The rule of a learner whose head is fitted: it takes no step."""
+
+    def meta(self, params: Tensors, /) -> Tensors:
+        return {}
+
+    def init(self, meta: Tensors, params: Tensors, /) -> Tensors:
+        return {}
+
+    def update(
+        self, meta: Tensors, params: Tensors, grads: Tensors, state: Tensors, step: torch.Tensor, /
+    ) -> tuple[Tensors, Tensors]:
+        return params, state
+
+
+class MetricRule(Protocol):
+    """How a head is fitted without a gradient: pure functions of dicts of tensors."""
+
+    @property
+    def init(self) -> "CarriedFunction": ...
+    @property
+    def fit(self) -> "FitFunction": ...
+    @property
+    def score(self) -> "ScoreFunction": ...
+
+
+class CarriedFunction(Protocol):
+    def __call__(self, ways: int, width: int, /) -> Tensors: ...
+
+
+class FitFunction(Protocol):
+    def __call__(self, params: Tensors, features: torch.Tensor, hot: torch.Tensor, /) -> Tensors: ...
+
+
+class ScoreFunction(Protocol):
+    def __call__(self, params: Tensors, features: torch.Tensor, /) -> torch.Tensor: ...
+
+
 class MetaFunction(Protocol):
     def __call__(self, params: Tensors, /) -> Tensors: ...
 
@@ -69,9 +107,9 @@ def rates_for(rule: Rule, params: Tensors, trained: Tensors | None, trained_for:
     return {n: trained[n] for n in fresh}
 
 
-def _place(rule: Rule) -> str:
-    """Where `update` was written."""
-    code = getattr(rule.update, "__code__", None)
+def place_of(function: object) -> str:
+    """Where a function of the rule was written."""
+    code = getattr(function, "__code__", None)
     return f"the rule ({PurePath(code.co_filename).name}:{code.co_firstlineno})" if code else "the rule"
 
 
@@ -97,5 +135,5 @@ def import_rule(
     names = [f"meta:{n}" for n in meta] + list(params) + [grads[n] for n in params]
     names += [f"state:{n}" for n in state] + ["step"]
     values = {node: names[int(at)] for node, (kind, at) in captured.placeholders.items() if kind == "input"}
-    outputs = import_nodes(Context(graph, place=_place(rule)), captured, values, table)
+    outputs = import_nodes(Context(graph, place=place_of(rule.update)), captured, values, table)
     return dict(zip([*params, *(f"state:{n}" for n in state)], outputs, strict=True))

@@ -116,6 +116,7 @@ def verify(
 def _check_graph(
     learner: Learner, programs: Programs, env: Arrays, exact: Oracle, steps: int
 ) -> dict[str, float]:
+    assert programs.gradient is not None
     out = reference.run(programs.gradient, env)
     found = _movable(learner, {n: out[f"grad:{n}"] for n in learner.adaptable})
     known, losses = reference.adapt(programs.deployed, env, steps)
@@ -125,12 +126,17 @@ def _check_graph(
         "loss": {"loss": abs(float(out["loss"]) - exact.loss) / (abs(exact.loss) + 1e-30)},
         "gradient": errors(found, _movable(learner, exact.grads), SHARE),
         "losses": errors({"": np.array(losses)}, {"": np.array(exact.losses)}, 0.0),
-        "update": errors(_moved(known, base), _moved(exact.params, base), SHARE),
+        "update": errors(moved(known, base), moved(exact.params, base), SHARE),
         # On the support set itself, the statistics predict uses are the batch's own.
         "predict": errors({"": logits}, {"": exact.output}, 0.0),
     }
     if not max(worst["update"].values()) <= GRAPH_LIMIT:
         worst["update"] = _unexplained(learner, env, exact, steps, worst["update"])
+    return judge_graph(worst)
+
+
+def judge_graph(worst: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The largest error of each kind, or a refusal where one says that the graph is wrong."""
     for what, figures in worst.items():
         name, error = max(figures.items(), key=lambda item: item[1])
         if not error <= GRAPH_LIMIT:
@@ -150,9 +156,9 @@ def _unexplained(
     but for rounding (a bias before a batch norm), and that update is noise in every implementation.
     """
     base = {n: env[n].astype(np.float64) for n in learner.adaptable}
-    truth = _moved(exact.params, base)
+    truth = moved(exact.params, base)
     runs = [oracle(learner, env["x"], env["y"], steps, torch.float64, j + 1) for j in range(JITTERED_RUNS)]
-    noise = _worst(errors(_moved(run.params, base), truth, SHARE) for run in runs)
+    noise = worst_of(errors(moved(run.params, base), truth, SHARE) for run in runs)
     return {n: 0.0 if GRAPH_LIMIT < e <= ENGINE_FACTOR * noise[n] else e for n, e in update.items()}
 
 
@@ -163,7 +169,7 @@ def _movable(learner: Learner, grads: Arrays) -> dict[str, NDArray[Any]]:
     }
 
 
-def _worst(runs: Iterable[Mapping[str, float]]) -> dict[str, float]:
+def worst_of(runs: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """The largest error of each tensor over the runs."""
     merged: dict[str, float] = {}
     for run in runs:
@@ -171,18 +177,19 @@ def _worst(runs: Iterable[Mapping[str, float]]) -> dict[str, float]:
     return merged
 
 
-def _moved(params: Arrays, base: Arrays) -> dict[str, NDArray[Any]]:
+def moved(params: Arrays, base: Arrays) -> dict[str, NDArray[Any]]:
     return {name: params[name].astype(np.float64) - start for name, start in base.items()}
 
 
 def _check_onnx(
     learner: Learner, programs: Programs, env: Arrays, exact: Oracle, singles: Sequence[Oracle], steps: int
 ) -> dict[str, Any]:
+    assert programs.gradient is not None
     gradient = OnnxGraph(write_single(programs.gradient, env, "gradient"))
     out = gradient.run(env)
     truth = _movable(learner, exact.grads)
     found = errors(_movable(learner, {n: out[f"grad:{n}"] for n in learner.adaptable}), truth, SHARE)
-    torch_error = _worst(errors(_movable(learner, single.grads), truth, SHARE) for single in singles)
+    torch_error = worst_of(errors(_movable(learner, single.grads), truth, SHARE) for single in singles)
     for name, error in found.items():
         limit = max(ENGINE_FACTOR * torch_error[name], GRADIENT_FLOOR)
         if not error <= limit:
@@ -199,11 +206,11 @@ def _check_drift(
 ) -> dict[str, Any]:
     adapt = OnnxGraph(write_adapt(programs.deployed, env))
     base = {n: env[n].astype(np.float64) for n in learner.adaptable}
-    truth = _moved(exact.params, base)
+    truth = moved(exact.params, base)
     out = adapt.run(env, steps=steps)
     new = {n: out[f"new:{n}"] for n in learner.adaptable}
-    found = errors(_moved(new, base), truth, SHARE)
-    lost = _worst(errors(_moved(single.params, base), truth, SHARE) for single in singles)
+    found = errors(moved(new, base), truth, SHARE)
+    lost = worst_of(errors(moved(single.params, base), truth, SHARE) for single in singles)
     # Where torch in fp32 is off by as much as the whole update, that update is noise and tells nothing.
     telling = [n for n, error in lost.items() if error < 1] or list(lost)
     drift, torch_drift = (max(run[n] for n in telling) for run in (found, lost))

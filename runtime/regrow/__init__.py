@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from regrow.errors import AdaptError, BudgetError, BundleError, RegrowError, SampleError, UnsupportedError
 
 if TYPE_CHECKING:
+    from regrow.growth import ClassReport
     from regrow.inference import Prediction
     from regrow.model import Model, open
     from regrow.session import AdaptReport, Session
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AdaptReport": "regrow.session",
+    "ClassReport": "regrow.growth",
     "Model": "regrow.model",
     "Prediction": "regrow.inference",
     "Session": "regrow.session",
@@ -35,6 +37,7 @@ __all__ = [
     "AdaptReport",
     "BudgetError",
     "BundleError",
+    "ClassReport",
     "Model",
     "Prediction",
     "RegrowError",

@@ -48,9 +48,14 @@ class Classes:
         padded = (*self.names, *(f"output {i}" for i in range(len(self.names), len(self.counts))))
         return np.array(padded)[outputs]
 
+    def count(self, label: str | int) -> int:
+        """How many samples of a class were seen, by what the user calls it."""
+        keys: Sequence[str | int] = range(len(self.counts)) if self.names is None else self.names
+        return self.counts[keys.index(label)] if label in keys else 0
+
     def assign(self, y: ArrayLike, count: int) -> tuple[NDArray[np.int64], Classes]:
         """Labels of `count` samples as outputs, and the bookkeeping once they are learned."""
-        raw = _labels(y, count)
+        raw = as_labels(y, count)
         after = self._named(raw) if raw.dtype.kind == "U" else self._numbered(raw)
         if raw.dtype.kind == "U":
             index = {name: i for i, name in enumerate(after.names or ())}
@@ -131,7 +136,7 @@ def count_map(classes: Classes) -> dict[str, int]:
     return {key: count for key, count in zip(keys, classes.counts, strict=False) if count}
 
 
-def _labels(y: ArrayLike, count: int) -> NDArray[Any]:
+def as_labels(y: ArrayLike, count: int) -> NDArray[Any]:
     """One label per sample, all strings or all ints."""
     kinds = {str if isinstance(v, str) else int for v in y} if isinstance(y, list | tuple) else set()
     try:

@@ -8,17 +8,18 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from regrow.encoding import KINDS, Kind
 from regrow.fields import Fields, Words, fail
 from regrow.values import VALUES, Values
 
-FORMAT_VERSION = 2  # it added int8 values, and zlib streams that share a dictionary
+FORMAT_VERSION = 2  # it added int8 values, zlib streams that share a dictionary, and the kind of a rule
 
 Adaptable = Literal["none", "all", "kept", "pruned"]
 Task = Literal["classification", "regression"]
 BatchNorm = Literal["none", "support", "running", "transductive"]
+RuleKind = Literal["gradient", "metric"]
 ADAPTABLE: tuple[Adaptable, ...] = ("none", "all", "kept", "pruned")
 TASKS: dict[Task, str] = {"classification": "logits", "regression": "values"}
 BATCH_NORMS: tuple[BatchNorm, ...] = ("none", "support", "running", "transductive")
@@ -81,13 +82,15 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class RuleSpec:
-    """The update rule: where it was defined, its arguments, its steps and the tensors it was trained with."""
+    """The update rule: where it was defined, its arguments and steps, the tensors it was trained with, and
+    whether it steps along a gradient or fits a metric head in its only step."""
 
     name: str
     path: str
     args: dict[str, Any]
     steps: int
     meta: tuple[TensorSpec, ...] = ()
+    kind: RuleKind = "gradient"
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ def parse(data: object, place: str) -> Manifest:
         parameters=_parameters(top, version),
         statistics=parse_tensors(top, "statistics"),
         state=parse_tensors(top, "state"),
-        rule=_rule(top.object("rule")),
+        rule=_rule(top.object("rule"), version),
         policy=_policy(top.object("policy")),
         programs=top.text_map("programs"),
         graphs=top.text_map("graphs"),
@@ -249,13 +252,14 @@ def parse_tensors(top: Fields, key: str) -> tuple[TensorSpec, ...]:
     return made
 
 
-def _rule(fields: Fields) -> RuleSpec:
+def _rule(fields: Fields, version: int) -> RuleSpec:
     return RuleSpec(
         name=fields.text("name"),
         path=fields.text("path"),
         args=fields.free("args"),
         steps=fields.integer("steps", 1),
         meta=parse_tensors(fields, "meta"),
+        kind="gradient" if version == 1 else cast(RuleKind, fields.choice("kind", get_args(RuleKind))),
     )
 
 

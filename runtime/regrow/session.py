@@ -18,13 +18,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from regrow import classes as class_table
 from regrow import delta as deltas
-from regrow import samples
+from regrow import growth, samples
 from regrow.classes import Classes
 from regrow.delta import Delta
 from regrow.engines import Adapted
 from regrow.errors import AdaptError
 from regrow.files import StrPath
+from regrow.growth import ClassReport
 from regrow.inference import Prediction, run
+from regrow.manifest import RuleSpec
 
 if TYPE_CHECKING:
     from regrow.model import Model
@@ -37,7 +39,10 @@ MAX_STEPS = 100_000
 
 @dataclass(frozen=True, eq=False)
 class AdaptReport:
-    """What one `adapt` did. `losses[i]` is the loss before step i, `loss` the one after the last."""
+    """What one `adapt` did. `losses[i]` is the loss before step i, `loss` the one after the last.
+
+    A metric head takes one step, its fit; an empty class counts as one at the origin.
+    """
 
     losses: NDArray[np.float32]
     loss: float
@@ -87,6 +92,11 @@ class Session:
         return MappingProxyType(dict(self._state.params))
 
     @property
+    def classes(self) -> Classes | None:
+        """Which output stands for which class; None for regression."""
+        return self._state.classes
+
+    @property
     def counts(self) -> dict[str, int]:
         """Samples learned per class, by name or number; empty for regression."""
         return {} if self._state.classes is None else class_table.count_map(self._state.classes)
@@ -94,7 +104,7 @@ class Session:
     def adapt(self, x: ArrayLike, y: ArrayLike, *, steps: int | None = None) -> AdaptReport:
         """Learn from a support set, on top of what was learned before; the bundle says how."""
         began = time.perf_counter()
-        made, count = self.model.manifest, _steps(steps, self.model.rule.steps)
+        made, count = self.model.manifest, _steps(steps, self.model.rule)
         inputs = samples.as_input(x, made.input, "support")
         targets, known = _targets(y, len(inputs), self.model, self._state)
         self.model.check_budget(len(inputs))
@@ -115,6 +125,14 @@ class Session:
             memory=_memory(self.model),
             engine=self.model.engine.name,
         )
+
+    def add_class(self, name: str | int, x: ArrayLike, y: ArrayLike | None = None) -> ClassReport:
+        """Learn a new class within the width of a metric head; the others stay as they are, bit for bit.
+
+        With labels `y`, samples of known classes are not learned but held back, to say what the new class
+        costs them. One `undo` takes the class away again.
+        """
+        return growth.add_class(self, name, x, y)
 
     def predict(self, x: ArrayLike) -> Prediction:
         """What the session makes of a batch of queries."""
@@ -173,11 +191,13 @@ def _restored(model: Model, delta: Delta) -> State:
     )
 
 
-def _steps(asked: int | None, default: int) -> int:
+def _steps(asked: int | None, rule: RuleSpec) -> int:
     if asked is None:
-        return default
-    if isinstance(asked, bool) or not isinstance(asked, int | np.integer) or not 1 <= asked <= MAX_STEPS:
-        raise AdaptError(f"adapt: steps is {asked!r}, expected 1 to {MAX_STEPS}; leave it out for {default}")
+        return rule.steps
+    most = 1 if rule.kind == "metric" else MAX_STEPS
+    if isinstance(asked, bool) or not isinstance(asked, int | np.integer) or not 1 <= asked <= most:
+        wanted = "1, as a metric head is fitted at once" if most == 1 else f"1 to {most}"
+        raise AdaptError(f"adapt: steps is {asked!r}, expected {wanted}; leave it out for {rule.steps}")
     return int(asked)
 
 

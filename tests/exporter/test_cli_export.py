@@ -225,3 +225,55 @@ def test_a_checkpoint_keeps_its_loss_and_must_name_its_data(tmp_path, capsys):
     ):
         assert run("export", ckpt, "-o", tmp_path / "m.regrow", *words) == 2
         assert expected in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_metric_head_takes_the_place_of_a_checkpoints_own(tmp_path, capsys):
+    ckpt, out = written(tmp_path / "c.safetensors", adaptable=("blocks.*",)), tmp_path / "m.regrow"
+    words = ["export", ckpt, "-o", out, "--onnx", tmp_path / "onnx", "--ways", 9]
+    assert run(*words, "--rule", "prototype", "--rule-arg", "distance=cosine", "--rule-arg", "scale=10") == 0
+    assert "onnx engine, fit" in capsys.readouterr().out
+    model = regrow.open(out)
+    assert (model.rule.kind, model.rule.args) == ("metric", {"distance": "cosine", "scale": 10})
+    assert model.output.shape == (9,)
+    assert {p.name for p in model.adaptable} == {"head.sums", "head.counts"}
+    sparse = {p.name: p for p in model.manifest.parameters}["blocks.1.conv.weight"]
+    assert (sparse.adaptable, sparse.kept) == ("none", 36)
+    assert {p.name for p in (tmp_path / "onnx").iterdir()} == {"adapt.onnx", "predict.onnx", "manifest.json"}
+
+
+def test_a_module_of_ones_own_gets_a_metric_head(own_module):
+    out = own_module / "m.regrow"
+    words = ["export", "mynet:build", "-o", out, "--example", own_module / "x.npy", "--rule", "prototype"]
+    assert run(*words, "--head", "head") == 0
+    assert regrow.open(out).output.shape == (5,)
+    assert run(*words, "--head", "none", "--ways", 3, "--force") == 0
+    sums = {p.name: p.shape for p in regrow.open(out).adaptable}
+    assert sums["metric.sums"] == (3, 5)
+
+
+def test_a_metric_head_is_measured_and_its_precision_chosen(tmp_path, capsys):
+    ckpt, out = written(tmp_path / "c.safetensors"), tmp_path / "m.regrow"
+    words = ["--rule", "prototype", "--precision", "auto", "--count", 8, "--queries", 3]
+    assert run("export", ckpt, "-o", out, *words, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["accuracy"]["after"]["mean"] > printed["accuracy"]["before"]["mean"] == 0.2
+    assert len(printed["choice"]["precision"]["rows"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--rule", "adam"), "goes with its own rule"),
+        (("--rule-arg", "lr=0.3"), "goes with its own rule"),
+        (("--rule", "prototype", "--rule-arg", "cosine"), "expected KEY=VALUE"),
+        (("--rule", "prototype", "--rule-arg", "distance=far"), "distance 'far'"),
+        (("--rule", "prototype", "--head", "blocks.0"), "blocks.0 does not end the network"),
+        (("--ways", "9"), "describe a metric head"),
+        (("--rule", "prototype", "--budget", "1MB"), "of a metric head nothing else does"),
+    ],
+)
+def test_what_a_metric_head_cannot_be_is_one_line(tmp_path, capsys, words, said):
+    ckpt = written(tmp_path / "c.safetensors")
+    assert run("export", ckpt, "-o", tmp_path / "m.regrow", *words) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "m.regrow").exists()

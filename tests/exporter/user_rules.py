@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from regrow_trainer.rules import Rule
+from regrow_trainer.rules import MetricRule, Rule
 
 STEPS = 4
 
@@ -144,3 +144,60 @@ def clipped():
         return {n: p - meta["lr"] * scale * grads[n] for n, p in params.items()}, state
 
     return Rule(meta, lambda meta, params: {}, update)
+
+
+def nearest_by_spread():
+    """A metric head of one's own: distances count in units of each feature's spread over all samples."""
+
+    def init(ways, width):
+        return {
+            "sums": torch.zeros(ways, width),
+            "counts": torch.zeros(ways, 1),
+            "squares": torch.zeros(width),
+        }
+
+    def fit(params, features, hot):
+        return {
+            "sums": params["sums"] + hot.T @ features,
+            "counts": params["counts"] + hot.sum(0)[:, None],
+            "squares": params["squares"] + (features * features).sum(0),
+        }
+
+    def score(params, features):
+        total = params["counts"].sum().clamp(min=1.0)
+        mean = params["sums"].sum(0) / total
+        spread = params["squares"] / total - mean * mean + 0.1
+        means = params["sums"] / params["counts"].clamp(min=1.0)
+        gap = features[:, None] - means
+        return -(gap * gap / spread).sum(2)
+
+    return MetricRule(init, fit, score)
+
+
+def primed():
+    """A metric head that starts from values which no smaller precision holds."""
+
+    def init(ways, width):
+        return {"sums": torch.full((ways, width), 0.1), "counts": torch.full((ways,), 1 / 3)}
+
+    def fit(params, features, hot):
+        return {"sums": params["sums"] + hot.T @ features, "counts": params["counts"] + hot.sum(0)}
+
+    def score(params, features):
+        means = params["sums"] / params["counts"][:, None]
+        return 2 * features @ means.T - (means * means).sum(1)
+
+    return MetricRule(init, fit, score)
+
+
+def sorting():
+    """A metric head that no program can hold."""
+
+    def fit(params, features, hot):
+        return {"sums": params["sums"] + (hot.T @ features).sort(0)[0]}
+
+    return MetricRule(
+        lambda ways, width: {"sums": torch.zeros(ways, width)},
+        fit,
+        lambda params, features: features @ params["sums"].T,
+    )

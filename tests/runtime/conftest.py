@@ -17,10 +17,20 @@ from regrow.cli import main
 @pytest.fixture(scope="session")
 def tiny() -> ModuleType:
     """The module that writes the linear bundle; skips where its graphs can be neither made nor run."""
+    return _written_by_hand("tiny")
+
+
+@pytest.fixture(scope="session")
+def metric_bundle() -> ModuleType:
+    """The module that writes the bundle with a metric head; skips as `tiny` does."""
+    return _written_by_hand("tiny_metric")
+
+
+def _written_by_hand(name: str) -> ModuleType:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    path = Path(__file__).with_name("tiny.py")
-    spec = util.spec_from_file_location("regrow_tests_tiny", path)
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = util.spec_from_file_location(f"regrow_tests_{name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = util.module_from_spec(spec)

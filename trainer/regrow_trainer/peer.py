@@ -57,6 +57,10 @@ class TorchSubject:
 
     def __init__(self, bundle: Bundle, episode: Episode) -> None:
         made = bundle.manifest
+        if made.rule.kind == "metric":
+            raise UnsupportedError(
+                f"{bundle.path}: a metric head, expected a rule that steps; drop the torch peer"
+            )
         self.module = _module(bundle)
         self.deployed, self.frozen = _deployed(self.module, made.policy.batch_norm)
         self.rule = rules.build(_trusted(bundle, made.rule.path), made.rule.args)

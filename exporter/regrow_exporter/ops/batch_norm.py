@@ -44,6 +44,8 @@ def emit_batch_norm(b: OnnxBuilder, ins: Sequence[str], op: Op, values: Mapping[
     mean = b.node("ReduceMean", x, _axes(shape), keepdims=0)
     centred = _centred(b, x, mean, shape)
     var = b.node("ReduceMean", b.node("Mul", centred, centred), _axes(shape), keepdims=0)
+    if not op.outputs[0]:
+        return ["", mean, var]
     none = np.zeros(shape.shape[1], np.float32)
     y = b.node("BatchNormalization", centred, gamma, beta, none, var, epsilon=number(op.attrs, "eps"))
     return [y, mean, var]

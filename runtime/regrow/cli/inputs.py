@@ -20,11 +20,13 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def labelled(path: str, spec: InputSpec, labels_file: str | None) -> tuple[Any, Any]:
-    """Samples as the model takes them, and a label for each."""
+def labelled(
+    path: str, spec: InputSpec, labels_file: str | None, *, required: bool = True
+) -> tuple[Any, Any]:
+    """Samples as the model takes them, and a label for each; None where they may have none."""
     from regrow.episodes.readers import load_samples
 
-    read = load_samples(path, spec.shape, labelled=labels_file is None, invert=spec.invert)
+    read = load_samples(path, spec.shape, labelled=required and labels_file is None, invert=spec.invert)
     return read.x, labels_of(labels_file, read.labels)
 
 

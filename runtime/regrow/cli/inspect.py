@@ -86,6 +86,8 @@ def _adaptable(parameters: tuple[Parameter, ...]) -> dict[str, int]:
 
 
 def _sparsity(parameters: tuple[Parameter, ...]) -> float:
+    # What holds nothing yet was not pruned.
+    parameters = tuple(p for p in parameters if p.kept)
     size = sum(p.size for p in parameters)
     return 1.0 - sum(p.kept for p in parameters) / size if size else 0.0
 
@@ -161,16 +163,18 @@ def _head(f: dict[str, Any]) -> str:
     scale = f"(v - {f['input']['mean']:g}) / {f['input']['std']:g}, bytes / 255 first"
     policy, own = f["policy"], f["adaptable"]
     args = ", ".join(f"{k}={v}" for k, v in f["rule"]["args"].items())
+    metric = f["rule"]["kind"] == "metric"
+    learns = "a metric head, fitted without a gradient" if metric else f"{f['rule']['steps']} steps"
     labels = f", labels {', '.join(f['output']['labels'])}" if f["output"]["labels"] else ""
     rows = [
         ("bundle", f"{f['name']}  ({f['task']}, format {f['format_version']})"),
         ("digest", f["digest"]),
         ("input", f"{f['input']['kind']} {_shape(f['input']['shape'])} {f['input']['dtype']}: {scale}"),
         ("output", f"{_shape(f['output']['shape'])} {f['output']['kind']}{labels}"),
-        ("rule", f"{f['rule']['name']}({args}), {f['rule']['steps']} steps"),
+        ("rule", f"{f['rule']['name']}({args}), {learns}"),
         ("ways", f"{policy['min_ways']} to {policy['max_ways']}" if f["task"] == "classification" else "-"),
         ("batch norm", policy["batch_norm"]),
-        ("rolls back", f"when the loss rises by more than {policy['max_loss_rise']:g}"),
+        ("rolls back", _rollback(policy["max_loss_rise"])),
         (
             "adaptable",
             f"{own['tensors']} tensors, {own['values']:,} values, {human_bytes(own['bytes'])} per session",
@@ -179,6 +183,11 @@ def _head(f: dict[str, Any]) -> str:
     ]
     rows += [("sparse tensors", sparse_text(f["sparse"]))] if f["sparse"] else []
     return table(rows)
+
+
+def _rollback(rise: float) -> str:
+    # The largest float32 stands for no bound, as JSON has no infinity.
+    return "when the loss is not finite" if rise > 1e38 else f"when the loss rises by more than {rise:g}"
 
 
 def _parameters(parameters: list[dict[str, Any]]) -> str:

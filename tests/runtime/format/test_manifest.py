@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,6 +32,13 @@ def test_unknown_keys_are_ignored(good: Manifest) -> None:
     data = good.to_json()
     data["later"] = data["parameters"][0]["later"] = {"x": [1]}
     assert manifest.parse(data, "m") == good
+
+
+def test_a_rule_of_version_1_steps_along_a_gradient(good: Manifest) -> None:
+    data = good.to_json()
+    data["format_version"], data["parameters"] = 1, [p for p in data["parameters"] if p["values"] != "int8"]
+    del data["rule"]["kind"]
+    assert manifest.parse(data, "m").rule == replace(good.rule, kind="gradient")
 
 
 def test_sparsity() -> None:

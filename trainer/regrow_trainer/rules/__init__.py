@@ -27,6 +27,18 @@ RULES: dict[str, str] = {
 }
 
 
+class MetricRule(NamedTuple):
+    """A head that is fitted on the device without a gradient; nothing here trains it.
+
+    `init(ways, width)`: what it carries; `fit(params, features, hot)`: the same after samples with one-hot
+    labels, a class without samples unchanged; `score(params, features)`: an output per sample and class.
+    """
+
+    init: Callable[[int, int], Tensors]
+    fit: Callable[[Tensors, Tensor, Tensor], Tensors]
+    score: Callable[[Tensors, Tensor], Tensor]
+
+
 class Rule(NamedTuple):
     """Three functions of the adaptable parameters.
 
@@ -42,6 +54,11 @@ class Rule(NamedTuple):
 def build(path: str, args: dict[str, Any]) -> Rule:
     """Make the rule at a dotted path."""
     rule = call("rule", path, args)
+    if isinstance(rule, MetricRule):
+        raise UnsupportedError(
+            f"rule: {path} makes a metric head, expected a rule to train with; train with another one, "
+            "then `regrow export CHECKPOINT --rule prototype`"
+        )
     if isinstance(rule, tuple) and len(rule) == 3 and all(callable(part) for part in rule):
         return Rule(*rule)
     raise UnsupportedError(f"rule: {path} made a {type(rule).__name__}, expected a Rule(meta, init, update)")

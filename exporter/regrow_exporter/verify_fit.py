@@ -1,0 +1,115 @@
+"""Prove the export of a metric head as `verify` proves a rule that steps; there is no gradient to check.
+
+Two fits follow each other, the second with other labels for the same samples, so that it adds to the first:
+(a) the numpy reference matches torch in fp64 to 1e-9 per tensor in losses, fits and answers; (b) the fp32
+engine's first fit is within 8x of what torch loses in fp32, floor 1e-5; (c) so is what both fits made, floor
+1e-4. A fit has no decision that could flip.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regrow import reference
+from regrow_exporter.onnx_run import OnnxGraph
+from regrow_exporter.onnx_writer import write_adapt
+from regrow_exporter.oracle import Oracle, fitted_oracle
+from regrow_exporter.programs import Learner, Programs
+from regrow_exporter.verify import (
+    DRIFT_FLOOR,
+    ENGINE_FACTOR,
+    GRADIENT_FLOOR,
+    JITTERED_RUNS,
+    SHARE,
+    VerificationError,
+    errors,
+    judge_graph,
+    moved,
+    verification_episode,
+    worst_of,
+)
+
+Arrays = Mapping[str, NDArray[Any]]
+Rounds = Sequence[tuple[NDArray[np.float32], NDArray[Any]]]
+
+
+def verify_fit(
+    learner: Learner, programs: Programs, env: Arrays, done: Callable[[float], None] = lambda share: None
+) -> dict[str, Any]:
+    """All three checks; returns the figures for the manifest or raises VerificationError.
+
+    `done` is told the share of the work that is behind.
+    """
+    x, y = verification_episode(learner, programs.outputs)
+    rounds = [(x, y), (x, np.roll(y, 1))]
+    env = {**env, "active": np.ones(programs.outputs, np.bool_)}
+    exact = fitted_oracle(learner, rounds, torch.float64)
+    done(0.3)
+    figures = {
+        "support": len(x),
+        "fits": len(rounds),
+        "reference": _check_graph(programs, env, rounds, exact),
+    }
+    done(0.6)
+    singles = []
+    for jitter in range(JITTERED_RUNS):
+        singles.append(fitted_oracle(learner, rounds, torch.float32, jitter))
+        done(0.6 + 0.3 * (jitter + 1) / JITTERED_RUNS)
+    figures["engines"] = {"onnx": _check_onnx(programs, env, rounds, exact, singles)}
+    return figures
+
+
+def _check_graph(
+    programs: Programs, env: Arrays, rounds: Rounds, exact: Sequence[Oracle]
+) -> dict[str, float]:
+    worst: list[dict[str, dict[str, float]]] = []
+    known = dict(env)
+    for (x, y), truth in zip(rounds, exact, strict=True):
+        known, losses = reference.adapt(programs.deployed, {**known, "x": x, "y": y}, 1)
+        losses.append(float(known["loss"]))
+        logits = reference.run(programs.deployed["predict"], known)["logits"]
+        found = {name: known[name] for name in truth.params}
+        worst.append(
+            {
+                "losses": errors({"": np.array(losses)}, {"": np.array(truth.losses)}, 0.0),
+                "fit": errors(found, truth.params, SHARE),
+                "predict": errors({"": logits}, {"": truth.output}, 0.0),
+            }
+        )
+    return judge_graph({what: worst_of(figures[what] for figures in worst) for what in worst[0]})
+
+
+def _check_onnx(
+    programs: Programs,
+    env: Arrays,
+    rounds: Rounds,
+    exact: Sequence[Oracle],
+    singles: Sequence[Sequence[Oracle]],
+) -> dict[str, float]:
+    adapt = OnnxGraph(write_adapt(programs.deployed, env))
+    figures: dict[str, float] = {}
+    known, base = dict(env), {name: env[name] for name in exact[0].params}
+    for i, (what, floor) in enumerate((("fit", GRADIENT_FLOOR), ("drift", DRIFT_FLOOR))):
+        out = adapt.run({**known, "x": rounds[i][0], "y": rounds[i][1]}, steps=1)
+        known |= {_carried(name): value for name, value in out.items() if name.startswith("new")}
+        truth = moved(exact[i].params, base)
+        found = errors(moved({name: out[f"new:{name}"] for name in base}, base), truth, SHARE)
+        lost = worst_of(errors(moved(single[i].params, base), truth, SHARE) for single in singles)
+        for name, error in found.items():
+            limit = max(ENGINE_FACTOR * lost[name], floor)
+            if not error <= limit:
+                raise VerificationError(
+                    f"verify: onnx: {what} of {name}: off by {error:.2e}, expected at most {limit:.2e} "
+                    "(8x what torch loses in fp32); the export is refused"
+                )
+        figures |= {what: max(found.values()), f"{what}_torch": max(lost.values())}
+    return figures
+
+
+def _carried(output: str) -> str:
+    """The input that an output of the adapt graph continues."""
+    kind, _, name = output.partition(":")
+    return f"state:{name}" if kind == "newstate" else f"param:{name}"
