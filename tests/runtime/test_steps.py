@@ -1,4 +1,4 @@
-"""Watching an adaptation step by step changes nothing about it; a delta is the same as bytes and as a file."""
+"""Watching an adaptation step by step changes nothing about it; deltas are the same in bytes and files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -58,8 +58,8 @@ def test_damaged_bytes_are_refused_like_a_damaged_file(model: regrow.Model, tiny
     session.adapt(*tiny.support())
     data = session.dump()
     for bad in (b"", data[:-1], data[:40], data + b"\0"):
-        with pytest.raises(BundleError, match="^delta"):
+        with pytest.raises(BundleError, match=r"^delta"):
             model.session(bad)
     for at in np.linspace(0, len(data) - 1, 200, dtype=int):
-        with pytest.raises(BundleError, match="^delta"):
+        with pytest.raises(BundleError, match=r"^delta"):
             model.session(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
