@@ -94,6 +94,11 @@ class Session:
         """Samples learned per class, by name or number; empty for regression."""
         return {} if self._state.classes is None else class_table.count_map(self._state.classes)
 
+    @property
+    def named(self) -> bool:
+        """Whether its classes have names; else they are numbers, or not known yet."""
+        return self._state.classes is not None and self._state.classes.names is not None
+
     def adapt(
         self, x: ArrayLike, y: ArrayLike, *, steps: int | None = None, on_step: OnStep | None = None
     ) -> AdaptReport:
