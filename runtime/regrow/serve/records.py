@@ -148,6 +148,24 @@ def drop_samples(db: Db, session: str, id: int | None = None, label: str | None 
     return db.execute(query, values).rowcount
 
 
+def sample_count(db: Db, session: str) -> int:
+    """How many samples a session has."""
+    (count,) = db.execute("SELECT count(*) FROM samples WHERE session = ?", (session,)).fetchone()
+    return int(count)
+
+
+def drop_some(db: Db, session: str, label: str | None, most: int) -> bool:
+    """Samples (of a class) until `most` bytes are gone, at least one; False once none is left."""
+    query = "SELECT id, length(x) FROM samples WHERE session = ? AND (?2 IS NULL OR label = ?2) ORDER BY id"
+    freed = 0
+    for id, size in db.execute(query, (session, label)).fetchmany(1000):
+        if freed and freed + size > most:
+            break
+        freed += size
+        db.execute("DELETE FROM samples WHERE id = ?", (id,))
+    return freed > 0
+
+
 def last_state(db: Db, session: str) -> StateRow | None:
     """What the session is now; None where it is the bundle."""
     query = "SELECT number, delta, report, created FROM states WHERE session = ? ORDER BY number DESC LIMIT 1"

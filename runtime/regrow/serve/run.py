@@ -142,6 +142,7 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((settings.host, settings.port))
+        listener.listen(128)  # so that whoever reads the address can connect, if a moment early
     except (OSError, OverflowError) as error:
         listener.close()
         raise RegrowError(

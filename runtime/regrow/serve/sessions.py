@@ -6,7 +6,7 @@ import secrets
 import time
 from typing import Any
 
-from regrow.serve import records, saved
+from regrow.serve import records, saved, support
 from regrow.serve.core import Core
 from regrow.serve.live import missing
 from regrow.serve.problems import limit
@@ -64,11 +64,10 @@ def rename(core: Core, owner: str, id: str, name: str) -> None:
 
 def erase(core: Core, owner: str, id: str) -> bool:
     """Delete a session and everything learned in it; False while a backup still reads the log."""
-    with core.store.erasing() as db:
+    with core.store.reading() as db:
         if records.session(db, owner, id) is None:
             raise missing("session", id)
-        records.drop_session(db, id)
-    core.live.drop(id)
+    _drop(core, id)
     return core.store.settle()
 
 
@@ -79,9 +78,11 @@ def retain(core: Core) -> int:
     before = time.time() - 86400 * core.limits.retain_days
     with core.store.reading() as db:
         stale = [id for id in records.stale_sessions(db, before) if not core.worker.busy(id)]
-    if stale:
-        with core.store.erasing() as db:
-            for id in stale:
-                records.drop_session(db, id)
-                core.live.drop(id)
+    for id in stale:
+        _drop(core, id)
     return len(stale)
+
+
+def _drop(core: Core, id: str) -> None:
+    support.clear(core, id, None, lambda db: records.drop_session(db, id))
+    core.live.drop(id)

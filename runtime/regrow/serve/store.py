@@ -10,7 +10,6 @@ import fcntl
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,8 @@ from regrow.files import StrPath
 FILE = "service.db"
 BALLAST = "ballast"
 BALLAST_BYTES = 4 * 2**20
+# Seconds to wait for another process (tokens, a backup) to let go of the file.
+PATIENCE = 10.0
 
 # One script per version of the schema, in order; a released one is never edited.
 MIGRATIONS = (
@@ -36,6 +37,7 @@ MIGRATIONS = (
       created REAL NOT NULL
     ) STRICT;
     CREATE INDEX samples_by_session ON samples (session, id);
+    CREATE INDEX samples_by_digest ON samples (session, digest);
     CREATE TABLE states (
       session TEXT NOT NULL REFERENCES sessions ON DELETE CASCADE, number INTEGER NOT NULL,
       delta BLOB NOT NULL, report TEXT NOT NULL, created REAL NOT NULL, PRIMARY KEY (session, number)
@@ -122,18 +124,16 @@ class Store:
 
     def settle(self, patience: float = 2.0) -> bool:
         """Empty the log and give free pages back; False while somebody (a backup) still reads the log."""
-        until = time.monotonic() + patience
         with self._lock:
-            while True:
-                try:
-                    # `execute` would give back a single page: the statement has no rows to be fetched.
-                    self._connection.executescript("PRAGMA incremental_vacuum")
-                    busy, *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                except sqlite3.Error:
-                    busy = 1
-                if not busy or time.monotonic() > until:
-                    break
-                time.sleep(0.05)
+            try:
+                self._connection.execute(f"PRAGMA busy_timeout = {int(1000 * patience)}")
+                # `execute` would give back a single page: the statement has no rows to be fetched.
+                self._connection.executescript("PRAGMA incremental_vacuum")
+                busy, *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.Error:
+                busy = 1
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {int(1000 * PATIENCE)}")
             _lay_ballast(self.folder)
         return not busy
 
@@ -200,7 +200,7 @@ def _copy(source: Path, part: Path) -> None:
 def _connect(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     # Every use is under the lock of the store, so any thread may be the one.
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=PATIENCE)
     for pragma in (
         "auto_vacuum = INCREMENTAL",  # only heeded before the first table
         "journal_mode = WAL",

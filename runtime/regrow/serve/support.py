@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +19,8 @@ from regrow.serve.problems import ProblemError, limit
 from regrow.serve.records import SampleRow
 
 Array = NDArray[Any]
+
+PART = 2**19  # bytes deleted at once on a full disk
 
 
 def add(
@@ -33,7 +37,7 @@ def add(
     own = x if x.dtype == np.uint8 else x.astype(np.float32)
     made = []
     with core.store.transaction() as db:
-        have = len(records.samples(db, id))
+        have = records.sample_count(db, id)
         if have + len(own) > core.limits.samples:
             raise limit("samples of a session", have + len(own), core.limits.samples, "delete some first")
         for one in own:
@@ -79,11 +83,33 @@ def hold_back(core: Core, owner: str, id: str, number: int, held_back: bool) -> 
 def erase(core: Core, owner: str, id: str, number: int | None, label: str | None) -> bool:
     """Really delete samples: all, of one class, or one; False while a backup still reads the log."""
     core.live.get(owner, id)
-    with core.store.erasing() as db:
-        gone = records.drop_samples(db, id, number, label)
-        if number is not None and not gone:
-            raise missing("sample", number)
+    if number is None:
+        clear(core, id, label, lambda db: records.drop_samples(db, id, None, label))
+    else:
+        with core.store.erasing() as db:
+            if not records.drop_samples(db, id, number):
+                raise missing("sample", number)
     return core.store.settle()
+
+
+def clear(core: Core, id: str, label: str | None, act: Callable[[sqlite3.Connection], object]) -> None:
+    """Delete all samples of a session (or of a class) with `act`, which does it in one transaction.
+
+    On a full disk, whose log has no room for all of them at once, small transactions go before it.
+    """
+    try:
+        with core.store.erasing() as db:
+            act(db)
+            return
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+    more = True
+    while more:
+        with core.store.erasing() as db:
+            more = records.drop_some(db, id, label, PART)
+    with core.store.erasing() as db:
+        act(db)
 
 
 def _refuse_contradiction(before: str | None, label: str) -> None:
