@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 import regrow
 from regrow.serve import page, problems, sessions
@@ -94,12 +95,20 @@ def _problem(request: Request, error: Exception) -> ProblemError:
     if isinstance(error, HTTPException):
         kind = _STATUS.get(error.status_code, "bad-request")
         headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["allow"] = _allowed(request.app, request.url.path)
         return ProblemError(kind, f"request: {error.detail}; see the OpenAPI at /v1/openapi.json", headers)
     core: Core = request.app.state.core
     problem = problem_of(error)
     for model in core.models.values():
         problem.detail = problem.detail.replace(model.bundle.path, "the model")
     return problem
+
+
+def _allowed(app: FastAPI, path: str) -> str:
+    """The methods of an address; each route by itself knows only its own."""
+    found = (i for p, i in app.openapi()["paths"].items() if compile_path(p)[0].match(path))
+    return ", ".join(sorted({method.upper() for item in found for method in item}))
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -19,7 +19,7 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=80)]
 
 
 def _example(**values: Any) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [values]}, extra="forbid")
+    return ConfigDict(json_schema_extra={"examples": [values]}, extra="forbid", strict=True)
 
 
 class ProblemBody(BaseModel):
