@@ -162,6 +162,10 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(start: Callable[..., Any]
         assert time.monotonic() - began < 10
 
 
+def test_answers_are_not_held_back_to_fill_packets(service: Any) -> None:
+    assert service.prepared.listener.proto == socket.IPPROTO_TCP  # what asyncio looks at
+
+
 def test_too_many_requests_wait(start: Callable[..., Any]) -> None:
     url = start(limits={"requests_per_second": 0.5, "burst": 3}).url
     answers = [ask(url, "GET", "/v1/health") for _ in range(5)]
