@@ -55,6 +55,7 @@ def build(core: Core, tokens: Tokens, hosts: frozenset[str] | None) -> Guard:
     for kind in (ProblemError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _refuse)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi()  # now, not while the first who asks keeps others waiting
     return Guard(app, tokens, core.limits, core.metrics, hosts)
 
 

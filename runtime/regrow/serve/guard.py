@@ -59,6 +59,7 @@ class Guard:
         self._app, self._tokens, self._limits, self._metrics = app, tokens, limits, metrics
         self._hosts = hosts
         self._rate = Rate(limits.requests_per_second, limits.burst)
+        self._inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the life of the application."""
@@ -66,6 +67,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         answer, began = _Answer(send), time.perf_counter()
+        self._inside += 1
         try:
             await self._admit(scope)
             await self._app(scope, _replay(await self._body(scope, receive), receive), answer)
@@ -74,9 +76,17 @@ class Guard:
             if not answer.status:
                 await answer.refuse(problem_of(error))
         finally:
+            self._inside -= 1
             self._record(scope, answer.status, time.perf_counter() - began)
 
     async def _admit(self, scope: Scope) -> None:
+        if self._inside > self._limits.connections:
+            raise ProblemError(
+                "overloaded",
+                f"requests: {self._inside} at once, expected at most {self._limits.connections}; try again",
+                headers={"retry-after": "1"},
+                limit=self._limits.connections,
+            )
         headers = _headers(scope)
         self._check_host(headers)
         _check_origin(scope["method"], headers)

@@ -22,7 +22,7 @@ class Limits:
     name: int = 80
     requests_per_second: float = 100.0
     burst: int = 300
-    connections: int = 128
+    connections: int = 64
     undo: int = 16
     retain_days: float = 30.0
     grace_seconds: float = 10.0

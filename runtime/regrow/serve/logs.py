@@ -6,7 +6,6 @@ import json
 import logging
 import sys
 import time
-from typing import TextIO
 
 NAME = "regrow.serve"
 
@@ -21,11 +20,20 @@ class JsonLines(logging.Formatter):
         return json.dumps({**fixed, **getattr(record, "facts", {})})
 
 
-def start(stream: TextIO | None = None) -> None:
-    """Send the service's records, and warnings of the server below, to `stream` (stderr)."""
-    handler = logging.StreamHandler(sys.stderr if stream is None else stream)
+class Stderr(logging.Handler):
+    """To wherever stderr is when a record comes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line."""
+        sys.stderr.write(self.format(record) + "\n")
+        sys.stderr.flush()
+
+
+def start() -> None:
+    """Send the service's records, and warnings of the server below, to stderr."""
+    handler = Stderr()
     handler.setFormatter(JsonLines())
     for name, level in ((NAME, logging.INFO), ("uvicorn.error", logging.WARNING)):
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
+        logger.handlers = [handler]
         logger.setLevel(level)

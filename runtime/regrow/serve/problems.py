@@ -40,6 +40,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "rate": (429, "Too many requests"),
     "wrong-host": (421, "The address of this service is another one"),
     "bug": (500, "Something went wrong inside"),
+    "overloaded": (503, "Too many requests at once"),
     "stopping": (503, "The service is stopping"),
     "not-ready": (503, "The service is not ready"),
     "disk": (507, "Nothing can be stored"),

@@ -173,6 +173,13 @@ def last_state(db: Db, session: str) -> StateRow | None:
     return None if row is None else StateRow(row[0], row[1], json.loads(row[2]), row[3])
 
 
+def last_report(db: Db, session: str) -> dict[str, Any] | None:
+    """What made the session what it is now, without the bytes."""
+    query = "SELECT report FROM states WHERE session = ? ORDER BY number DESC LIMIT 1"
+    row = db.execute(query, (session,)).fetchone()
+    return None if row is None else dict(json.loads(row[0]))
+
+
 def state_count(db: Db, session: str) -> int:
     """How many states are kept."""
     (count,) = db.execute("SELECT count(*) FROM states WHERE session = ?", (session,)).fetchone()

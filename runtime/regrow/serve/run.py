@@ -115,7 +115,9 @@ def prepare(settings: Settings) -> Prepared:
         access_log=False,
         server_header=False,
         ws="none",
-        limit_concurrency=settings.limits.connections,
+        proxy_headers=False,  # whoever sends them could choose whose rate is counted
+        limit_concurrency=4
+        * settings.limits.connections,  # idle ones too; beyond it there is no problem body
         timeout_graceful_shutdown=int(2 * settings.limits.grace_seconds) + 1,
         ssl_certfile=settings.certificate,
         ssl_keyfile=settings.key,

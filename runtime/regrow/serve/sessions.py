@@ -39,14 +39,14 @@ def details(core: Core, owner: str, id: str) -> dict[str, Any]:
     live = core.live.get(owner, id)
     with core.store.reading() as db:
         row = records.session(db, owner, id)
-        samples, state = records.samples(db, id), records.last_state(db, id)
+        samples, report = records.samples(db, id), records.last_report(db, id)
         count = records.state_count(db, id)
     if row is None:
         raise missing("session", id)
     return {
         "row": row,
         "samples": samples,
-        "report": state.report if state is not None and "losses" in state.report else None,
+        "report": report if report is not None and "losses" in report else None,
         "adaptations": live.session.adaptations,
         "classes": live.session.counts,
         "undo": count if not row.trimmed else count - 1,

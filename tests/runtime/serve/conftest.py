@@ -109,3 +109,49 @@ def give(tiny: ModuleType) -> Callable[..., None]:
 @pytest.fixture
 def query(tiny: ModuleType) -> Any:
     return np.asarray(tiny.support(shots=3, seed=3)[0])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from tests.runtime.serve import drawing
+
+    with drawing.playwright.sync_playwright() as driver:
+        launched = driver.chromium.launch(executable_path=drawing.CHROMIUM, args=drawing.FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sees drawings of 12 x 12, dark on light."""
+    from tests.runtime.serve import drawing
+
+    return drawing.linear(
+        tmp_path_factory.mktemp("images") / "drawings.regrow", (1, drawing.SIZE, drawing.SIZE), "image"
+    )
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Open the page; whatever the browser complains about fails the test."""
+    from tests.runtime.serve.drawing import expect
+
+    complaints: list[str] = []
+    contexts = []
+
+    def go(service: Any, **how: Any) -> Any:
+        context = browser.new_context(**({"viewport": {"width": 1100, "height": 900}} | how))
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda line: line.type == "error" and complaints.append(line.text))
+        page.goto(service.url)
+        expect(page.locator("main")).to_be_visible()
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    # A refusal of the service is logged by the browser as a failed request; that is what some tests want.
+    assert [c for c in complaints if "Failed to load resource" not in c] == []

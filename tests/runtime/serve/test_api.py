@@ -208,3 +208,23 @@ def test_waiting_without_events_gives_the_report_or_the_problem(
     assert refused.value.kind == "one-class"
     give(session)
     assert client.json("POST", f"/v1/sessions/{session.id}/adapt")["steps"] == 5
+
+
+def test_numbers_are_taught_like_classes(start: Callable[..., Any], tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from regrow_exporter import export
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    path, x = tmp_path / "numbers.regrow", torch.rand(4, 2)
+    export(model, x, adaptable=["*"], loss="mse", lr=0.1, steps=50, path=path)
+    client = start(bundles=[path]).client()
+    session = client.open("numbers")
+    for row in np.random.default_rng(0).uniform(size=(12, 2)).tolist():
+        session.add(str(2 * row[0] - row[1]), [row])
+    with pytest.raises(ServiceError, match="expected 1 numbers with commas between"):
+        session.add("two", [[0.5, 0.25]])
+    report = session.adapt(steps=400)
+    assert report.loss < 0.01 < report.losses[0]
+    (answer,) = session.predict([[0.5, 0.25]]).values
+    assert answer[0] == pytest.approx(0.75, abs=0.15)

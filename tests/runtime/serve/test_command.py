@@ -1,16 +1,25 @@
 """`regrow serve` on the command line: what it says, what it refuses, how it stops."""
 
+import logging
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from regrow.client import Client, ServiceError
 from regrow.errors import RegrowError
+
+
+@pytest.fixture(autouse=True)
+def no_handlers_left() -> Iterator[None]:
+    """`serve` sends its log to stderr, which is no business of other tests."""
+    yield
+    logging.getLogger("regrow.serve").handlers = []
+
 
 Run = Callable[..., tuple[int, str, str]]
 CODE = "from regrow.cli import main; raise SystemExit(main())"

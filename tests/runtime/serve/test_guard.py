@@ -166,6 +166,17 @@ def test_answers_are_not_held_back_to_fill_packets(service: Any) -> None:
     assert service.prepared.listener.proto == socket.IPPROTO_TCP  # what asyncio looks at
 
 
+def test_only_so_many_are_served_at_once(start: Callable[..., Any], give: Callable[..., None]) -> None:
+    service = start(limits={"connections": 1, "body_seconds": 5.0})
+    with socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2]))) as raw:
+        raw.sendall(b"POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        until = time.monotonic() + 5
+        while ask(service.url, "GET", "/v1/health")[0] == 200 and time.monotonic() < until:
+            time.sleep(0.01)  # until the request above has arrived
+        status, headers, data = ask(service.url, "GET", "/v1/health")
+        assert (status, kind(data), headers["retry-after"]) == (503, "overloaded", "1")
+
+
 def test_too_many_requests_wait(start: Callable[..., Any]) -> None:
     url = start(limits={"requests_per_second": 0.5, "burst": 3}).url
     answers = [ask(url, "GET", "/v1/health") for _ in range(5)]
