@@ -57,6 +57,13 @@ def test_every_source_file_is_in_the_wheel(wheel: Path) -> None:
         assert own <= names, sorted(own - names)
 
 
+def test_the_page_of_the_service_is_in_the_wheel(wheel: Path) -> None:
+    own = {f"regrow/serve/static/{p.name}" for p in (ROOT / "runtime/regrow/serve/static").iterdir()}
+    assert "regrow/serve/static/index.html" in own
+    with zipfile.ZipFile(wheel) as archive:
+        assert own <= set(archive.namelist())
+
+
 def test_the_recipes_travel_with_the_trainer(wheel: Path) -> None:
     own = {f"regrow_trainer/recipes/{p.name}" for p in (ROOT / "recipes").glob("*.toml")}
     assert own

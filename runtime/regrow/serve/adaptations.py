@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -72,24 +73,26 @@ def undo(core: Core, owner: str, id: str) -> None:
     """Step back one adaptation or load."""
     core.refuse_busy(id)
     core.live.get(owner, id)
-    with core.store.erasing() as db:
-        row, state = records.session(db, owner, id), records.last_state(db, id)
-        if row is None or state is None or (row.trimmed and records.state_count(db, id) == 1):
-            raise ProblemError(
-                "conflict",
-                f"undo: nothing left to undo, expected an adaptation (the last {core.limits.undo} are kept); "
-                "reset starts afresh",
-            )
-        records.pop_state(db, id, state.number)
+    core.store.erase(lambda db: _pop(db, core, owner, id))
     core.live.drop(id)
+
+
+def _pop(db: sqlite3.Connection, core: Core, owner: str, id: str) -> None:
+    row, number = records.session(db, owner, id), records.last_number(db, id)
+    if row is None or number is None or (row.trimmed and records.state_count(db, id) == 1):
+        raise ProblemError(
+            "conflict",
+            f"undo: nothing left to undo, expected an adaptation (the last {core.limits.undo} are kept); "
+            "reset starts afresh",
+        )
+    records.pop_state(db, id, number)
 
 
 def reset(core: Core, owner: str, id: str) -> None:
     """Back to the bundle as it came; samples stay."""
     core.refuse_busy(id)
     core.live.get(owner, id)
-    with core.store.erasing() as db:
-        records.drop_states(db, id)
+    core.store.erase(lambda db: records.drop_states(db, id))
     core.live.drop(id)
 
 
@@ -99,7 +102,6 @@ def load(core: Core, owner: str, id: str, delta_id: str) -> None:
     live, now = core.live.get(owner, id), time.time()
     with core.store.transaction() as db:
         delta = saved.bytes_for(db, owner, delta_id, live.model)
-        state = records.last_state(db, id)
-        number = 1 if state is None else state.number + 1
+        number = (records.last_number(db, id) or 0) + 1
         records.push_state(db, id, saved.loaded(number, delta_id, delta, now), core.limits.undo)
     core.live.drop(id)

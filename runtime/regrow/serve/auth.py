@@ -28,9 +28,7 @@ def create(store: Store, name: str) -> str:
 
 def revoke(store: Store, name: str) -> None:
     """Make a token worthless."""
-    with store.erasing() as db:
-        gone = records.drop_token(db, name)
-    if not gone:
+    if not store.erase(lambda db: records.drop_token(db, name)):
         raise RegrowError(f"token {name!r}: not found, expected the name of a token; check the spelling")
 
 

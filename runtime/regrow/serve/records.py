@@ -173,6 +173,12 @@ def last_state(db: Db, session: str) -> StateRow | None:
     return None if row is None else StateRow(row[0], row[1], json.loads(row[2]), row[3])
 
 
+def last_number(db: Db, session: str) -> int | None:
+    """The number of what the session is now; None where it is the bundle."""
+    (number,) = db.execute("SELECT max(number) FROM states WHERE session = ?", (session,)).fetchone()
+    return None if number is None else int(number)
+
+
 def last_report(db: Db, session: str) -> dict[str, Any] | None:
     """What made the session what it is now, without the bytes."""
     query = "SELECT report FROM states WHERE session = ? ORDER BY number DESC LIMIT 1"

@@ -72,9 +72,8 @@ def one(core: Core, owner: str, id: str) -> tuple[DeltaRow, bytes]:
 
 def erase(core: Core, owner: str, id: str) -> bool:
     """Really delete a saved calibration."""
-    with core.store.erasing() as db:
-        if not records.drop_delta(db, owner, id):
-            raise missing("delta", id)
+    if not core.store.erase(lambda db: records.drop_delta(db, owner, id)):
+        raise missing("delta", id)
     return core.store.settle()
 
 

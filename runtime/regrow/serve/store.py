@@ -10,12 +10,15 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from regrow.errors import RegrowError
 from regrow.files import StrPath
+
+T = TypeVar("T")
 
 FILE = "service.db"
 BALLAST = "ballast"
@@ -111,14 +114,18 @@ class Store:
             finally:
                 self._connection.execute("ROLLBACK")
 
-    @contextmanager
-    def erasing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that deletes; as even that needs room in the log, the ballast goes first."""
+    def erase(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        """A transaction that deletes, then `settle`. On a full disk its log gets the room of the ballast."""
         with self._lock:
-            (self.folder / BALLAST).unlink(missing_ok=True)
             try:
                 with self.transaction() as db:
-                    yield db
+                    return act(db)
+            except sqlite3.OperationalError as error:
+                if not is_full(error):
+                    raise
+                (self.folder / BALLAST).unlink(missing_ok=True)
+                with self.transaction() as db:
+                    return act(db)
             finally:
                 self.settle()
 
@@ -159,6 +166,11 @@ class Store:
         if self._held is not None:
             os.close(self._held)
             self._held = None
+
+
+def is_full(error: sqlite3.OperationalError) -> bool:
+    """Whether it was for want of space."""
+    return error.sqlite_errorcode == sqlite3.SQLITE_FULL
 
 
 def backup(folder: StrPath, target: StrPath) -> int:

@@ -17,6 +17,7 @@ from regrow.serve.core import Core
 from regrow.serve.live import Live, missing
 from regrow.serve.problems import ProblemError, limit
 from regrow.serve.records import SampleRow
+from regrow.serve.store import is_full
 
 Array = NDArray[Any]
 
@@ -85,10 +86,8 @@ def erase(core: Core, owner: str, id: str, number: int | None, label: str | None
     core.live.get(owner, id)
     if number is None:
         clear(core, id, label, lambda db: records.drop_samples(db, id, None, label))
-    else:
-        with core.store.erasing() as db:
-            if not records.drop_samples(db, id, number):
-                raise missing("sample", number)
+    elif not core.store.erase(lambda db: records.drop_samples(db, id, number)):
+        raise missing("sample", number)
     return core.store.settle()
 
 
@@ -98,18 +97,13 @@ def clear(core: Core, id: str, label: str | None, act: Callable[[sqlite3.Connect
     On a full disk, whose log has no room for all of them at once, small transactions go before it.
     """
     try:
-        with core.store.erasing() as db:
-            act(db)
-            return
+        core.store.erase(act)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+        if not is_full(error):
             raise
-    more = True
-    while more:
-        with core.store.erasing() as db:
-            more = records.drop_some(db, id, label, PART)
-    with core.store.erasing() as db:
-        act(db)
+        while core.store.erase(lambda db: records.drop_some(db, id, label, PART)):
+            pass
+        core.store.erase(act)
 
 
 def _refuse_contradiction(before: str | None, label: str) -> None:

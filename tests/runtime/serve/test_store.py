@@ -35,8 +35,7 @@ def test_what_is_deleted_is_nowhere_on_the_disk(tmp_path: Path) -> None:
     fill(held, secret)
     assert secret in everything(tmp_path)
     grown = held.bytes()
-    with held.erasing() as db:
-        records.drop_samples(db, "s")
+    held.erase(lambda db: records.drop_samples(db, "s"))
     assert held.settle()
     assert secret not in everything(tmp_path)
     assert held.bytes() < grown / 4  # the pages were given back, too

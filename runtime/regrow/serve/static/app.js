@@ -185,10 +185,15 @@ function showLearned() {
   const { session } = state;
   $("undo").disabled = state.busy || session.undo < 1;
   $("reset").disabled = state.busy || session.adaptations < 1;
-  $("learn").disabled = state.busy;
+  $("learn").disabled = state.busy || session.busy;
   $("save").querySelector("button").disabled = session.adaptations < 1;
   $("report").replaceChildren(...(session.report ? report(session.report) : []));
   if (state.busy) return;
+  if (session.busy) {
+    $("status").textContent = "It is learning, as was asked for before this page was loaded.";
+    setTimeout(tried(refresh), 1000);
+    return;
+  }
   const names = Object.keys(session.classes);
   $("status").textContent = session.adaptations
     ? `It has learned ${names.length ? names.join(", ") : "numbers"}${session.report ? "" : " (from a saved calibration)"}.`
