@@ -11,12 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("fastapi")
-pytest.importorskip("uvicorn")
-
 from regrow.client import Client, RemoteSession
 from regrow.serve.limits import Limits
-from regrow.serve.run import Prepared, Settings, prepare
 
 NAMES = "abcde"
 
@@ -25,14 +21,14 @@ NAMES = "abcde"
 class Running:
     """A service that answers."""
 
-    prepared: Prepared
+    prepared: Any
     thread: threading.Thread
     bundle: Path
     data: Path
 
     @property
     def url(self) -> str:
-        return self.prepared.url
+        return str(self.prepared.url)
 
     @property
     def core(self) -> Any:
@@ -58,6 +54,8 @@ def bundle(tiny: ModuleType, tmp_path: Path) -> Path:
 @pytest.fixture
 def start(bundle: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """Start a service; keywords of Settings, and of Limits under `limits`."""
+    from regrow.serve.run import Settings, prepare
+
     running: list[Running] = []
 
     def begin(limits: dict[str, Any] | None = None, **how: Any) -> Running:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("fastapi", reason="the service is not installed: pip install 'regrow[serve]'")
+
 from regrow.client import Client, ServiceError
 from regrow.errors import RegrowError
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("fastapi", reason="the service is not installed: pip install 'regrow[serve]'")
+
 from regrow.client import Client
 from regrow.serve.limits import Limits
 from regrow.serve.store import BALLAST_BYTES

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("fastapi", reason="the service is not installed: pip install 'regrow[serve]'")
+
 from regrow.client import Client, ServiceError
 from regrow.errors import RegrowError
 from regrow.serve import auth, records

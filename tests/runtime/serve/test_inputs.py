@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("PIL")
+pytest.importorskip("fastapi", reason="the service is not installed: pip install 'regrow[serve]'")
 
 from PIL import Image
 

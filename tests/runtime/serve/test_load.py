@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("fastapi", reason="the service is not installed: pip install 'regrow[serve]'")
+
 from regrow.client import Client, RemoteSession
 from tests.runtime.serve.process import Process
 

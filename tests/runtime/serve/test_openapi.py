@@ -13,6 +13,9 @@ from urllib.parse import quote, urlencode
 
 import numpy as np
 import pytest
+
+pytest.importorskip("fastapi", reason="the service is not installed: pip install 'regrow[serve]'")
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel

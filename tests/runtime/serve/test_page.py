@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.importorskip("fastapi", reason="the service is not installed: pip install 'regrow[serve]'")
+
 from tests.runtime.serve.drawing import SIZE, add_class, contrast, cross, draw, expect, learn, ring, teach
 
 pytestmark = pytest.mark.browser

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("fastapi", reason="the service is not installed: pip install 'regrow[serve]'")
+
 from regrow.cli import main
 from regrow.errors import RegrowError
 from regrow.serve import records, sessions, store
