@@ -6,10 +6,12 @@ therefore need neither a lock nor the store once a session is known.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from regrow import delta as deltas
@@ -96,9 +98,13 @@ class LiveSessions:
         return live
 
     def _touch(self, live: Live) -> None:
-        with self._store.transaction() as db:
-            records.touch(db, live.row.id, time.time())
-        self.drop(live.row.id)
+        now = time.time()
+        # A disk that takes nothing is no reason not to predict; it is asked again when this is old.
+        with suppress(sqlite3.Error), self._store.transaction() as db:
+            records.touch(db, live.row.id, now)
+        with self._lock:
+            if (kept := self._kept.get(live.row.id)) is not None:
+                self._kept[live.row.id] = replace(kept, row=replace(kept.row, touched=now))
 
 
 def missing(what: str, id: object) -> ProblemError:

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ pytest.importorskip("fastapi", reason="the service is not installed: pip install
 import regrow
 from regrow.client import ServiceError
 from regrow.errors import RegrowError
+from regrow.serve import records
 from regrow.serve.store import FILE
 from tests.runtime.serve.process import Process, after
 
@@ -188,6 +190,9 @@ def test_a_disk_that_turns_read_only_refuses_writes_and_keeps_answering(
     give(session)
     session.adapt()
     before = session.predict(query.tolist())
+    with service.core.store.transaction() as db:  # so long unused that being used is worth a note
+        records.touch(db, session.id, time.time() - 86400)
+    service.core.live.drop(session.id)
     service.core.store._connection.execute("PRAGMA query_only = ON")
     for act in (session.adapt, session.undo, session.erase, lambda: service.client().open("tiny")):
         with pytest.raises(ServiceError) as refused:

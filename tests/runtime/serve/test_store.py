@@ -222,3 +222,14 @@ def test_sessions_nobody_uses_are_forgotten(start: Callable[..., Any]) -> None:
     assert sessions.retain(service.core) == 1
     assert [s["id"] for s in client.sessions()] == [new.id]
     assert sessions.retain(service.core) == 0
+
+
+def test_being_predicted_with_is_use(start: Callable[..., Any], query: Any) -> None:
+    service = start(limits={"retain_days": 10.0})
+    session = service.client().open("tiny")
+    with service.core.store.transaction() as db:
+        records.touch(db, session.id, time.time() - 9 * 86400)
+    service.core.live.drop(session.id)
+    session.predict(query.tolist())
+    (row,) = sessions.listed(service.core, "")
+    assert time.time() - row.touched < 60
