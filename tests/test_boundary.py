@@ -32,8 +32,8 @@ LAZY = {"onnxruntime", "PIL", "matplotlib"}
 MAX_LINES = 300
 MAX_LINES_EXCEPTION = 400
 # Files between the two limits, each with its reason.
-LONG_FILES: dict[str, str] = {}
-RUNTIME_LINES = 6600
+LONG_FILES: dict[str, str] = {"runtime/regrow/datasets/catalog.py": "one row per dataset, data only"}
+RUNTIME_LINES = 8000
 SERVICE_LINES = 3000
 TEXT = {".py", ".md", ".toml", ".txt", ".c", ".h", ".html", ".css", ".js", ".json", ".yml", ""}
 

@@ -4,10 +4,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from regrow_exporter.checkpoints import export_checkpoint as export_checkpoint
+    from regrow_exporter.measure import Episodes as Episodes
     from regrow_exporter.pipeline import Exported as Exported
     from regrow_exporter.pipeline import export as export
 
-_HOMES = {"export": "pipeline", "Exported": "pipeline", "export_checkpoint": "checkpoints"}
+_HOMES = {
+    "export": "pipeline",
+    "Exported": "pipeline",
+    "Episodes": "measure",
+    "export_checkpoint": "checkpoints",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,14 @@
 """Capture plain torch with public `torch.export`, composite ops whole, the batch symbolic."""
 
+import functools
+import inspect
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
@@ -26,8 +30,27 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-def loss_function(loss: str) -> Loss:
+NO_ARGS: Mapping[str, Any] = {}
+
+
+class _CrossEntropy(nn.Module):
+    """With options: smoothed labels, classes that weigh differently."""
+
+    weight: torch.Tensor | None
+
+    def __init__(self, label_smoothing: float = 0.0, weight: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+        self.register_buffer("weight", None if weight is None else torch.tensor(weight))
+
+    def forward(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(outputs, y, self.weight, label_smoothing=self.label_smoothing)
+
+
+def loss_function(loss: str, args: Mapping[str, Any] = NO_ARGS) -> Loss:
     """A loss by name, or the dotted path of a function or module of (outputs, class numbers)."""
+    if loss == "cross_entropy" and args:
+        return _CrossEntropy(**args)
     if loss in LOSSES:
         return LOSSES[loss]
     if ":" not in loss:
@@ -35,7 +58,50 @@ def loss_function(loss: str) -> Loss:
             f"export: loss={loss!r}, expected one of {', '.join(LOSSES)} or package.module:function"
         )
     made: Loss = resolve(loss, named_by_user=True)
+    return functools.partial(made, **args) if args else made
+
+
+def loss_options(loss: str, args: Mapping[str, Any], outputs: int) -> dict[str, Any]:
+    """The options of a loss as plain data, checked; those of a function of one's own only for their names."""
+    if ":" in loss and args:
+        _check_names(loss, args, tuple(inspect.signature(loss_function(loss)).parameters)[2:])
+        _check_plain(args)
+        return dict(args)
+    allowed = ("label_smoothing", "weight") if loss == "cross_entropy" else ()
+    _check_names(loss, args, allowed)
+    smoothing, made = args.get("label_smoothing", 0.0), dict(args)
+    if not isinstance(smoothing, int | float) or not 0 <= smoothing < 1:
+        raise UnsupportedError(f"export: label_smoothing={smoothing!r}, expected a number in [0, 1)")
+    if made.pop("weight", None) is not None:
+        try:
+            weight = np.asarray(args["weight"], np.float64)
+        except (TypeError, ValueError) as error:
+            raise UnsupportedError(f"export: weight: {error}; give {outputs} numbers") from error
+        # A weight of zero would make the loss of a support set of that class alone 0 / 0.
+        if weight.shape != (outputs,) or not (np.isfinite(weight) & (weight > 0)).all():
+            raise UnsupportedError(
+                f"export: weight of shape {weight.shape}, {weight.tolist()}; expected {outputs} above zero, "
+                "one per output of the model"
+            )
+        made["weight"] = [float(v) for v in weight]
     return made
+
+
+def _check_plain(args: Mapping[str, Any]) -> None:
+    """The manifest says what a device learns by, so options are what JSON can say."""
+    try:
+        json.dumps(args)
+    except TypeError as error:
+        raise UnsupportedError(f"export: loss_args: {error}; give numbers, texts and lists") from error
+
+
+def _check_names(loss: str, args: Mapping[str, Any], allowed: Sequence[str]) -> None:
+    unknown = [name for name in args if name not in allowed]
+    if unknown:
+        raise UnsupportedError(
+            f"export: loss {loss!r} has no option {', '.join(unknown)}, expected "
+            f"{' or '.join(allowed) or 'none at all'}"
+        )
 
 
 def labelled(loss: str) -> bool:
@@ -55,17 +121,17 @@ class Captured:
 
 
 class _WithLoss(nn.Module):
-    def __init__(self, model: nn.Module, loss: str) -> None:
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
         super().__init__()
         self.model = model
-        self.loss = loss_function(loss)
+        self.loss = loss
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         output = self.model(x)
         return self.loss(output, y), output
 
 
-def capture_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor, loss: str) -> Captured:
+def capture_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor, loss: Loss) -> Captured:
     """Capture `model` under `loss`; outputs are (loss, model output)."""
     return _capture(_WithLoss(model, loss), (x, y), dynamic=True, strip="model.")
 

@@ -1,7 +1,9 @@
 """Export what the trainer wrote: rebuild backbone and rule by name, apply the masks, hand on the rest."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,13 +12,17 @@ from torch import nn
 
 from regrow import checkpoint, selftest
 from regrow.checkpoint import Checkpoint
-from regrow.episodes import open_source, sample
+from regrow.episodes import Source, open_source, sample
 from regrow.errors import BundleError
 from regrow.manifest import Adaptable
+from regrow.values import Values
+from regrow_exporter.measure import Episodes
 from regrow_exporter.pipeline import Exported, export
 from regrow_exporter.resolve import resolve
+from regrow_exporter.stages import Silent, Stages
 
 CALIBRATION_SHOTS = 5
+RECIPE_DATA = ("validation", "test", "train")
 
 
 def export_checkpoint(
@@ -25,15 +31,24 @@ def export_checkpoint(
     *,
     steps: int | None = None,
     update: Adaptable = "kept",
-    precision: str = "fp32",
+    precision: Values | Literal["auto"] = "fp32",
+    max_drop: float = 0.5,
+    budget: str | Sequence[str] = (),
+    episodes: Episodes | str | Source | None = None,
     onnx: str | os.PathLike[str] | None = None,
     backbone: str | None = None,
-    report: Callable[[str], None] = lambda line: None,
+    stages: Stages | None = None,
 ) -> Exported:
-    """Export a checkpoint; `backbone` names code outside the trainer that the file may use."""
-    report("reading the checkpoint")
+    """Export a checkpoint; `backbone` names code outside the trainer that the file may use.
+
+    `episodes` may also be "validation" or "test", the data of its recipe; what needs episodes and is given
+    none is measured on the former.
+    """
+    stages = stages or Silent()
+    stages.at("reading the checkpoint", 0.0)
     ckpt = checkpoint.read(path)
     module = _rebuild(ckpt, backbone, os.fspath(path))
+    needed = precision == "auto" or bool(budget)
     rule = str(ckpt.rule["path"])
     resolve(rule, named_by_user=False)
     return export(
@@ -48,13 +63,16 @@ def export_checkpoint(
         masks={name: torch.from_numpy(np.array(m)) for name, m in ckpt.masks.items()},
         update=update,
         precision=precision,
+        max_drop=max_drop,
+        budget=budget,
+        episodes=_episodes(ckpt, episodes, os.fspath(path)) if episodes or needed else None,
         path=out,
         onnx=onnx,
         input=ckpt.input,
         batch_norm=ckpt.batch_norm,
         provenance={**ckpt.provenance, "backbone": ckpt.backbone, "recipe": ckpt.recipe,
                     "iterations": ckpt.iteration},
-        report=report,
+        stages=stages,
     )  # fmt: skip
 
 
@@ -72,6 +90,17 @@ def _rebuild(ckpt: Checkpoint, backbone: str | None, place: str) -> nn.Module:
         for name, parameter in wanted.items():
             parameter.copy_(torch.from_numpy(np.array(ckpt.params[name])))
     return module
+
+
+def _episodes(ckpt: Checkpoint, asked: Episodes | str | Source | None, place: str) -> Episodes:
+    """What was asked for; data of the recipe, and the sizes it was trained for, where that is left open."""
+    data = ckpt.recipe.get("data", {})
+    made = asked if isinstance(asked, Episodes) else Episodes(asked or "validation")
+    if made.source in RECIPE_DATA:
+        if made.source not in data:
+            raise BundleError(f"{place}: its recipe names no {made.source} data; give episodes of your own")
+        made = replace(made, source=data[made.source], args={**data.get("args", {}), **made.args})
+    return replace(made, n_way=made.n_way or data.get("n_way"), k_shot=made.k_shot or data.get("k_shot"))
 
 
 def _calibration(ckpt: Checkpoint) -> NDArray[np.float32]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regrow.cli.command import Command, add_force, emit, human_bytes, refuse_overwrite, table
+from regrow.cli.inspect import sparse_bytes, sparse_text
 from regrow.errors import UnsupportedError
+from regrow_exporter.stages import Shown, Stages
+from regrow_exporter.tables import accuracy, choice_tables
+
+if TYPE_CHECKING:
+    from regrow_exporter.measure import Episodes
+    from regrow_exporter.pipeline import Exported
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -19,11 +25,31 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--update", choices=("kept", "pruned", "all"), default="kept",
                         help="which positions of a masked tensor may move (default: kept)")  # fmt: skip
-    parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="stored weight values")
-    parser.add_argument("--onnx", metavar="DIR", help="also write predict.onnx, adapt.onnx, manifest.json")
+    parser.add_argument("--precision", default="fp32", metavar="NAME",
+                        help="how weights are stored: fp32 (default), fp16, int8 with channel scales, or "
+                        "auto, the smallest that keeps to --max-drop")  # fmt: skip
+    parser.add_argument("--max-drop", type=float, default=0.5, metavar="POINTS",
+                        help="accuracy that --precision auto may cost (default: 0.5)")  # fmt: skip
+    parser.add_argument("--budget", action="append", metavar="LIMIT",
+                        help="choose the adaptable set under a limit: 64KiB of peak memory for one support "
+                        "set, delta:4KiB of a saved delta, or 5ms on this machine; repeatable")  # fmt: skip
+    parser.add_argument("--onnx", metavar="DIR", help="also write predict.onnx, adapt.onnx (frozen weights "
+                        "packed, unpacked at load) and manifest.json")  # fmt: skip
     parser.add_argument(
         "--backbone", metavar="PATH", help="code outside the trainer that the checkpoint may use"
     )
+    measured = parser.add_argument_group("for accuracy, measured before and after adaptation")
+    measured.add_argument("--episodes", metavar="SOURCE",
+                          help="glyphs:val, or a file or folder of labelled samples; for a checkpoint "
+                          "also validation (the default where a choice needs one) or test")  # fmt: skip
+    measured.add_argument("--count", type=int, metavar="N", help="how many episodes (default: 200)")
+    measured.add_argument(
+        "--n-way", type=int, metavar="N", help="classes of each (default: the recipe's, or all)"
+    )
+    measured.add_argument("--k-shot", type=int, metavar="N",
+                          help="support samples per class (default: the recipe's, or 1)")  # fmt: skip
+    measured.add_argument("--queries", type=int, metavar="N", help="query samples per class (default: 15)")
+    measured.add_argument("--seed", type=int, metavar="N", help="which episodes (default: 0)")
     module = parser.add_argument_group("for a module of your own")
     module.add_argument("--weights", help="its state dict, a .safetensors file")
     module.add_argument("--example", help="a few real samples, .npy or .npz with x, as the model takes them")
@@ -34,6 +60,10 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     module.add_argument("--loss", default="cross_entropy",
                         help="cross_entropy, mse, bce, or package.module:function of outputs and class "
                         "numbers (default: cross_entropy)")  # fmt: skip
+    module.add_argument("--label-smoothing", type=float, metavar="SHARE",
+                        help="of cross_entropy: the share of a label that all classes get")  # fmt: skip
+    module.add_argument("--class-weights", metavar="FILE|LIST",
+                        help="of cross_entropy: a weight per class, a .npy file or 1,2,1")  # fmt: skip
     module.add_argument("--masks", choices=("zeros",), help="take exact zeros of weights as pruned")
     add_force(parser)
 
@@ -41,65 +71,104 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     refuse_overwrite([args.out, args.onnx], args.force)
     began = time.monotonic()
-
-    def report(line: str) -> None:
-        sys.stderr.write(f"regrow export: {time.monotonic() - began:6.1f} s  {line}\n")
-
-    made = _export_module(args, report) if ":" in args.model else _export_checkpoint(args, report)
-    report(f"wrote {made.path}")
+    own = ":" in args.model
+    with Shown("regrow export") as stages:
+        made = _export_module(args, stages) if own else _export_checkpoint(args, stages)
     manifest = made.manifest
-    dense = sum(4 * p.size for p in manifest.parameters)
     data = {
         "path": str(made.path),
         "digest": made.digest,
         "bytes": made.bytes,
         "dense_onnx_bytes": made.dense_onnx_bytes,
+        "sparse": sparse_bytes(manifest.parameters),
         "parameters": len(manifest.parameters),
         "adaptable": sum(p.adaptable != "none" for p in manifest.parameters),
         "verification": manifest.verification,
+        "accuracy": manifest.provenance["accuracy"],
+        "choice": made.choice,
         "seconds": round(time.monotonic() - began, 2),
     }
-    checks: Any = manifest.verification
-    rows = [
-        ("bundle", f"{made.path}  {human_bytes(made.bytes)}"),
-        (
-            "dense ONNX",
-            f"{human_bytes(made.dense_onnx_bytes)}  ({made.dense_onnx_bytes / made.bytes:.2f}x the bundle)",
-        ),
-        (
-            "weights",
-            f"{human_bytes(sum(p.bytes for p in manifest.parameters))} of {human_bytes(dense)} dense",
-        ),
-        ("graph against torch fp64", f"{max(checks['reference'].values()):.1e}"),
-        *(
-            (
-                f"{name} engine, step-1 gradient",
-                f"{e['gradient']:.1e} (torch fp32 loses {e['gradient_torch']:.1e})",
-            )
-            for name, e in checks["engines"].items()
-        ),
-        ("accuracy", "not measured: no episodes were given"),
-    ]
-    emit(args, data, table(rows))
+    emit(args, data, _text(made))
     return 0
 
 
-def _export_checkpoint(args: argparse.Namespace, report: Any) -> Any:
+def _text(made: Exported) -> str:
+    """The tables that were chosen from, then what was written."""
+    weights = made.manifest.parameters
+    dense, stored = sum(4 * p.size for p in weights), sum(p.bytes for p in weights)
+    sparse = sparse_bytes(weights)
+    checks: Any = made.manifest.verification
+    ratio = f"{made.dense_onnx_bytes / made.bytes:.2f}x the bundle"
+    rows = [
+        ("bundle", f"{made.path}  {human_bytes(made.bytes)}"),
+        ("dense ONNX", f"{human_bytes(made.dense_onnx_bytes)}  ({ratio})"),
+        ("weights", f"{human_bytes(stored)} of {human_bytes(dense)} dense"),
+        *([("sparse tensors", sparse_text(sparse))] if sparse else []),
+        ("graph against torch fp64", f"{max(checks['reference'].values()):.1e}"),
+    ]
+    for name, e in checks["engines"].items():
+        lost = f"{e['gradient']:.1e} (torch fp32 loses {e['gradient_torch']:.1e})"
+        rows.append((f"{name} engine, step-1 gradient", lost))
+    rows.append(("accuracy", accuracy(made.manifest.provenance["accuracy"])))
+    return "\n\n".join([*choice_tables(made.choice), table(rows)])
+
+
+def _episodes(args: argparse.Namespace, default: str | None) -> Episodes | None:
+    """The episodes asked for; naming their number or sizes asks for `default`."""
+    from regrow_exporter.measure import Episodes
+
+    sizes = {"count": args.count, "n_way": args.n_way, "k_shot": args.k_shot}
+    sizes |= {"queries": args.queries, "seed": args.seed}
+    given = {name: value for name, value in sizes.items() if value is not None}
+    source = args.episodes or (default if given else None)
+    if source is None and given:
+        option = "--" + next(iter(given)).replace("_", "-")
+        raise UnsupportedError(f"export: {option} without --episodes SOURCE; name what to measure on")
+    return None if source is None else Episodes(source, **given)
+
+
+def _export_checkpoint(args: argparse.Namespace, stages: Stages) -> Exported:
     from regrow_exporter import export_checkpoint
 
+    if args.label_smoothing is not None or args.class_weights:
+        raise UnsupportedError(
+            "export: a checkpoint adapts by the loss it was trained for; set it in the recipe"
+        )
     return export_checkpoint(
         args.model,
         args.out,
         steps=args.steps,
         update=args.update,
         precision=args.precision,
+        max_drop=args.max_drop,
+        budget=args.budget or (),
+        episodes=_episodes(args, "validation"),
         onnx=args.onnx,
         backbone=args.backbone,
-        report=report,
+        stages=stages,
     )
 
 
-def _export_module(args: argparse.Namespace, report: Any) -> Any:
+def _loss_args(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of the loss that were given."""
+    import numpy as np
+
+    given: dict[str, Any] = {}
+    if args.label_smoothing is not None:
+        given["label_smoothing"] = args.label_smoothing
+    if args.class_weights:
+        text = args.class_weights
+        try:
+            file = text.endswith(".npy")
+            given["weight"] = np.load(text) if file else [float(part) for part in text.split(",")]
+        except (OSError, ValueError) as error:
+            raise UnsupportedError(
+                f"export: --class-weights {text}: {error}; expected a .npy file or numbers such as 1,2,1"
+            ) from error
+    return given
+
+
+def _export_module(args: argparse.Namespace, stages: Stages) -> Exported:
     import torch
     from safetensors.torch import load_file
 
@@ -115,17 +184,21 @@ def _export_module(args: argparse.Namespace, report: Any) -> Any:
     return export(
         module,
         torch.from_numpy(load_samples(args.example, labelled=False).x),
-        adaptable=args.adaptable or ["@head"],
+        adaptable=args.adaptable or (None if args.budget else ["@head"]),
         rule=args.rule,
         lr=args.lr,
         steps=args.steps or 5,
         loss=args.loss,
+        loss_args=_loss_args(args),
         masks=args.masks,
         update=args.update,
         precision=args.precision,
+        max_drop=args.max_drop,
+        budget=args.budget or (),
+        episodes=_episodes(args, None),
         path=args.out,
         onnx=args.onnx,
-        report=report,
+        stages=stages,
     )
 
 

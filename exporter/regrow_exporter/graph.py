@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 from regrow.ops import OPS
 from regrow.program import Attr, Op, Program, Value
@@ -96,4 +97,26 @@ def _renamed(op: Op, rename: Callable[[str], str]) -> Op:
         op,
         inputs=tuple(rename(n) for n in op.inputs),
         outputs=tuple(rename(n) if n else "" for n in op.outputs),
+    )
+
+
+def numbered(programs: Mapping[str, Program]) -> dict[str, Program]:
+    """The same programs, inner values named by number: shorter, and as readable beside their ops.
+
+    A value of several programs has the same number in all of them.
+    """
+    public = {name for p in programs.values() for name in (*p.inputs, *p.outputs)}
+    inner = dict.fromkeys(n for p in programs.values() for op in p.ops for n in op.outputs if n not in public)
+    inner.pop("", None)
+    unused = (str(i) for i in count() if str(i) not in public)
+    names = dict(zip(inner, unused, strict=False))
+    return {key: _with_names(program, names) for key, program in programs.items()}
+
+
+def _with_names(program: Program, names: Mapping[str, str]) -> Program:
+    rename: Callable[[str], str] = lambda name: names.get(name, name)  # noqa: E731
+    return replace(
+        program,
+        ops=tuple(_renamed(op, rename) for op in program.ops),
+        values={rename(name): value for name, value in program.values.items()},
     )

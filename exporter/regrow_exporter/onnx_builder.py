@@ -1,6 +1,7 @@
 """A small ONNX graph builder: nodes, shared constants, nested bodies. Standard ops only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -29,19 +30,19 @@ class OnnxBuilder:
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = (
             {} if parent is None else parent._constants
         )
-        self._counter = 0
+        self._numbers: Iterator[int] = count() if parent is None else parent._numbers
+        self._aliases: list[tuple[str, str]] = []
 
-    def fresh(self, stem: str) -> str:
-        """A name not used before."""
-        self._counter += 1
-        return f"{self.prefix}{stem}_{self._counter}"
+    def fresh(self) -> str:
+        """A name not used before; short, since graphs travel to devices."""
+        return f"{self.prefix}{next(self._numbers)}"
 
     def const(self, array: NDArray[Any]) -> str:
         """An initializer; equal arrays share one."""
         array = np.ascontiguousarray(array).reshape(np.shape(array))
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            name = f"const_{len(self._constants)}"
+            name = str(next(self._numbers))
             self._constants[key] = name
             self.initializers[name] = numpy_helper.from_array(array, name)
         return self._constants[key]
@@ -49,7 +50,7 @@ class OnnxBuilder:
     def multi(self, kind: str, inputs: Sequence[Input], count: int, **attrs: Any) -> list[str]:
         """Append a node with `count` outputs."""
         names = [x if isinstance(x, str) else self.const(x) for x in inputs]
-        outputs = [self.fresh(kind.lower()) for _ in range(count)]
+        outputs = [self.fresh() for _ in range(count)]
         self.nodes.append(helper.make_node(kind, names, outputs, **attrs))
         return outputs
 
@@ -58,8 +59,31 @@ class OnnxBuilder:
         return self.multi(kind, inputs, 1, **attrs)[0]
 
     def alias(self, source: str, name: str) -> None:
-        """Give a value its public name."""
-        self.nodes.append(helper.make_node("Identity", [source], [name]))
+        """Give a value its public name, or one more."""
+        self._aliases.append((source, name))
+
+    def finish(self) -> list[onnx.NodeProto]:
+        """All nodes, public names applied: by renaming where a node here makes the value, else by a copy."""
+        made = {name for node in self.nodes for name in node.output}
+        names: dict[str, str] = {}
+        for source, name in self._aliases:
+            if source in made and source not in names:
+                names[source] = name
+            else:
+                self.nodes.append(helper.make_node("Identity", [source], [name]))
+        self._aliases.clear()
+        _rename(self.nodes, names)
+        return self.nodes
+
+
+def _rename(nodes: Iterable[onnx.NodeProto], names: Mapping[str, str]) -> None:
+    """Nested graphs see the values of the outer one."""
+    for node in nodes:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _rename(attribute.g.node, names)
 
 
 def f32(value: float) -> NDArray[np.float32]:

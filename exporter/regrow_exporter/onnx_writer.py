@@ -1,10 +1,10 @@
 """Write programs as ONNX: predict, the K-step adaptation in one Loop, and the gradient that proves it.
 
-`embedded` graphs carry no weights: everything frozen is an external initializer the engine binds. Standalone
-graphs carry all of it, adaptable values as inputs with a default.
+Without `data` a graph carries no weights: everything frozen is an external initializer the engine binds. With
+it a graph carries all of it: adaptable values as inputs with a default, frozen ones as `shrink` packs them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from regrow.program import Program, Value
+from regrow_exporter.compact import Decoder
 from regrow_exporter.onnx_builder import IR_VERSION, OPSET, OnnxBuilder, external, info
 from regrow_exporter.ops import ONNX
 
 Arrays = Mapping[str, NDArray[Any]]
 Names = dict[str, str]
+# (program name, name in the graph, tensor) -> how to store a frozen tensor, None where as it is
+Shrink = Callable[[str, str, NDArray[Any]], Decoder | None]
 
 
 def onnx_name(name: str, value: Value) -> str:
@@ -32,9 +35,10 @@ def onnx_name(name: str, value: Value) -> str:
 class _Interface:
     """Collects graph inputs and initializers for the program inputs that are really read."""
 
-    def __init__(self, builder: OnnxBuilder, data: Arrays | None) -> None:
-        self.builder, self.data = builder, data
+    def __init__(self, builder: OnnxBuilder, data: Arrays | None, shrink: Shrink | None) -> None:
+        self.builder, self.data, self.shrink = builder, data, shrink
         self.inputs: list[onnx.ValueInfoProto] = []
+        self.decoders: list[Decoder] = []
         self.names: Names = {}
 
     def add(self, program: Program) -> None:
@@ -49,8 +53,14 @@ class _Interface:
             self.inputs.append(info(public, value.dtype, ["B" if d < 0 else d for d in value.shape]))
         elif self.data is None:
             self.builder.initializers[public] = external(public, value.dtype, value.shape)
-        if self.data is not None and value.role not in ("input", "temp"):
-            self.builder.initializers[public] = numpy_helper.from_array(self.data[name], public)
+        if self.data is None or value.role in ("input", "temp"):
+            return
+        array = self.data[name]
+        decoder = self.shrink(name, public, array) if self.shrink and value.role == "frozen" else None
+        if decoder is None:
+            self.builder.initializers[public] = numpy_helper.from_array(array, public)
+        else:
+            self.decoders.append(decoder)
 
 
 def emit(builder: OnnxBuilder, program: Program, names: Mapping[str, str]) -> Names:
@@ -62,17 +72,19 @@ def emit(builder: OnnxBuilder, program: Program, names: Mapping[str, str]) -> Na
     return known
 
 
-def write_adapt(programs: Mapping[str, Program], data: Arrays | None) -> onnx.ModelProto:
+def write_adapt(
+    programs: Mapping[str, Program], data: Arrays | None, shrink: Shrink | None = None
+) -> onnx.ModelProto:
     """K steps in one Loop; prefix before it, loss and statistics under the adapted parameters after it."""
     builder = OnnxBuilder()
-    face = _Interface(builder, data)
+    face = _Interface(builder, data, shrink)
     for key in ("prefix", "step", "finish"):
         face.add(programs[key])
     names = emit(builder, programs["prefix"], face.names)
     step = programs["step"]
     carried = [name.removeprefix("next:") for name in step.outputs if name.startswith("next:")]
     face.inputs.append(info("steps", "int64", []))
-    results = [builder.fresh("carried") for _ in carried] + [builder.fresh("losses")]
+    results = [builder.fresh() for _ in (*carried, "loss")]
     body = _body(builder, step, names, carried)
     ready = builder.const(np.asarray(True))
     builder.nodes.append(
@@ -90,29 +102,32 @@ def write_adapt(programs: Mapping[str, Program], data: Arrays | None) -> onnx.Mo
         public = "final_loss" if name == "loss" else name
         builder.alias(final[name], public)
         outputs.append(info(public, "float32", programs["finish"].values[name].shape))
-    return _model(builder, "adapt", face.inputs, outputs)
+    return _model(builder, "adapt", face, outputs)
 
 
 def _body(outer: OnnxBuilder, step: Program, names: Mapping[str, str], carried: list[str]) -> onnx.GraphProto:
-    builder = OnnxBuilder(outer, "body/")
-    inside = {name: f"body/{name}" for name in carried}
-    known = emit(builder, step, {**names, **inside, "step": "body/step"})
-    keep_going = builder.node("Identity", "body/go")
+    builder = OnnxBuilder(outer, "/")
+    inside = {name: builder.fresh() for name in carried}
+    number, go_on = builder.fresh(), builder.fresh()
+    known = emit(builder, step, {**names, **inside, "step": number})
+    keep_going = builder.node("Identity", go_on)
     loss = builder.node("Reshape", known["loss"], np.array([1], np.int64))
-    inputs = [info("body/step", "int64", []), info("body/go", "bool", [])]
+    inputs = [info(number, "int64", []), info(go_on, "bool", [])]
     inputs += [info(inside[n], step.values[n].dtype, step.values[n].shape) for n in carried]
     outputs = [info(keep_going, "bool", [])]
     for name in carried:
-        value = step.values[name]
-        builder.alias(known[f"next:{name}"], f"body/next/{name}")
-        outputs.append(info(f"body/next/{name}", value.dtype, value.shape))
-    return helper.make_graph(builder.nodes, "step", inputs, [*outputs, info(loss, "float32", [1])])
+        value, result = step.values[name], builder.fresh()
+        builder.alias(known[f"next:{name}"], result)
+        outputs.append(info(result, value.dtype, value.shape))
+    return helper.make_graph(builder.finish(), "step", inputs, [*outputs, info(loss, "float32", [1])])
 
 
-def write_single(program: Program, data: Arrays | None, graph: str) -> onnx.ModelProto:
+def write_single(
+    program: Program, data: Arrays | None, graph: str, shrink: Shrink | None = None
+) -> onnx.ModelProto:
     """A program that runs straight through, such as predict."""
     builder = OnnxBuilder()
-    face = _Interface(builder, data)
+    face = _Interface(builder, data, shrink)
     face.add(program)
     known = emit(builder, program, face.names)
     outputs = []
@@ -120,15 +135,19 @@ def write_single(program: Program, data: Arrays | None, graph: str) -> onnx.Mode
         value = program.values[name]
         builder.alias(known[name], name)
         outputs.append(info(name, value.dtype, ["B" if d < 0 else d for d in value.shape]))
-    return _model(builder, graph, face.inputs, outputs)
+    return _model(builder, graph, face, outputs)
 
 
 def _model(
-    builder: OnnxBuilder, name: str, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
+    builder: OnnxBuilder, name: str, face: _Interface, outputs: list[onnx.ValueInfoProto]
 ) -> onnx.ModelProto:
-    used = _read_names(builder.nodes)
+    nodes = builder.finish()
+    used = _read_names(nodes)
     initializers = [t for key, t in builder.initializers.items() if key in used]
-    graph = helper.make_graph(builder.nodes, name, inputs, outputs, initializers)
+    decoders = [decoder for decoder in face.decoders if decoder.name in used]
+    initializers += [t for decoder in decoders for t in decoder.initializers]
+    nodes = [node for decoder in decoders for node in decoder.nodes] + nodes
+    graph = helper.make_graph(nodes, name, face.inputs, outputs, initializers)
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="regrow"
     )

@@ -41,7 +41,7 @@ def oracle(
     params = {n: fixed.pop(n) for n in learner.adaptable}
     inputs, target = _cast({"x": torch.from_numpy(x), "y": torch.from_numpy(y)}, dtype).values()
     inputs = _jittered(inputs, jitter) if jitter else inputs
-    loss_of = loss_function(learner.loss)
+    loss_of = loss_function(learner.loss, learner.loss_args)
     losses: list[float] = []
     first: dict[str, NDArray[Any]] = {}
     with _computing_in(dtype):

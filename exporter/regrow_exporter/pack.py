@@ -1,13 +1,18 @@
 """Turn verified programs and tensors into a bundle's manifest and tensors, each in its smallest encoding."""
 
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
+import torch
 from numpy.typing import NDArray
 
+import regrow
 from regrow import bundle, reference, selftest
 from regrow.manifest import (
     Adaptable,
@@ -22,7 +27,10 @@ from regrow.manifest import (
     TensorSpec,
 )
 from regrow.plan import peak_bytes
+from regrow.program import Program
+from regrow.values import Values
 from regrow_exporter.capture import labelled
+from regrow_exporter.graph import numbered
 from regrow_exporter.onnx_writer import write_adapt, write_single
 from regrow_exporter.programs import Learner, Programs
 
@@ -47,7 +55,7 @@ class Description:
     steps: int
     batch_norm: BatchNorm
     max_loss_rise: float
-    precision: str
+    values: Mapping[str, Values]
     provenance: dict[str, Any]
 
 
@@ -58,11 +66,10 @@ def pack(
     masks: Arrays,
     kinds: Mapping[str, Adaptable],
     calibration: NDArray[np.float32],
-    verification: dict[str, Any],
     about: Description,
 ) -> tuple[Manifest, dict[str, NDArray[Any]]]:
-    """The manifest and every tensor in file order."""
-    entries, tensors = _parameters(programs, env, masks, kinds, about.precision)
+    """The manifest and every tensor in file order. It is a draft until it holds a self-test and its proof."""
+    entries, tensors = _parameters(programs, env, masks, kinds, about.values)
     named = {
         "meta.": {n: env[f"meta:{n}"] for n in learner.meta},
         "state.": {n.removeprefix("state:"): env[n] for n in _roles(programs, "state")},
@@ -90,11 +97,20 @@ def pack(
         programs={name: f"program.{name}" for name in programs.deployed},
         graphs={"predict": "onnx.predict", "adapt": "onnx.adapt"},
         peak_bytes={str(ways * k): peak_bytes(programs.deployed, ways * k) for k in PLANNED_PER_CLASS},
-        selftest=_self_test(learner, programs, env, about.steps),
-        verification=verification,
+        selftest=SelfTest(SELF_TEST_SEED, 1, 1, (), (), SELF_TEST_TOLERANCE),
+        verification={},
         provenance=about.provenance,
     )
     return manifest, tensors
+
+
+def significant(value: Any, digits: int) -> Any:
+    """Plain data with its floats cut to what someone can read; seventeen digits are bytes for nobody."""
+    if isinstance(value, dict):
+        return {key: significant(item, digits) for key, item in value.items()}
+    if isinstance(value, list):
+        return [significant(item, digits) for item in value]
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
 
 def _roles(programs: Programs, role: str) -> list[str]:
@@ -110,16 +126,19 @@ def _roles(programs: Programs, role: str) -> list[str]:
 
 
 def _parameters(
-    programs: Programs, env: Arrays, masks: Arrays, kinds: Mapping[str, Adaptable], precision: str
+    programs: Programs,
+    env: Arrays,
+    masks: Arrays,
+    kinds: Mapping[str, Adaptable],
+    values: Mapping[str, Values],
 ) -> tuple[tuple[Parameter, ...], dict[str, NDArray[Any]]]:
     stored = _roles(programs, "adaptable")
     stored += [n for n in _roles(programs, "frozen") if not n.startswith(("meta:", "mask:"))]
     entries: list[Parameter] = []
     tensors: dict[str, NDArray[Any]] = {}
     for name in stored:
-        half = precision == "fp16" and env[name].ndim > 1
         entry, parts = bundle.pack_parameter(
-            name, env[name], kinds.get(name, "none"), masks.get(name), "fp16" if half else "fp32"
+            name, env[name], kinds.get(name, "none"), masks.get(name), values.get(name, "fp32")
         )
         entries.append(entry)
         tensors |= parts
@@ -142,23 +161,28 @@ def _statistics(
 
 def _in_file_order(tensors: Arrays) -> dict[str, NDArray[Any]]:
     """fp32, fp16, int8, streams: widest first keeps every tensor aligned."""
-    return dict(sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])))
+    keys = {name: (-a.dtype.itemsize, a.dtype == np.uint8, name) for name, a in tensors.items()}
+    return {name: tensors[name] for name in sorted(tensors, key=keys.__getitem__)}
 
 
 def _blobs(programs: Programs) -> dict[str, NDArray[Any]]:
     deployed = programs.deployed
-    made = {
-        f"program.{name}": json.dumps(program.to_json(), separators=(",", ":")).encode()
-        for name, program in deployed.items()
+    texts = {name: _text(program) for name, program in numbered(deployed).items()}
+    graphs = {
+        "predict": write_single(deployed["predict"], None, "predict"),
+        "adapt": write_adapt(deployed, None),
     }
-    made["onnx.predict"] = write_single(deployed["predict"], None, "predict").SerializeToString(
-        deterministic=True
-    )
-    made["onnx.adapt"] = write_adapt(deployed, None).SerializeToString(deterministic=True)
-    return {name: bundle.pack_blob(data) for name, data in made.items()}
+    protos = {name: graph.SerializeToString(deterministic=True) for name, graph in graphs.items()}
+    packed = {"program": bundle.pack_blobs("programs", texts), "onnx": bundle.pack_blobs("graphs", protos)}
+    return {f"{prefix}.{name}": blob for prefix, blobs in packed.items() for name, blob in blobs.items()}
 
 
-def _self_test(learner: Learner, programs: Programs, env: Arrays, steps: int) -> SelfTest:
+def _text(program: Program) -> bytes:
+    return json.dumps(program.to_json(), separators=(",", ":")).encode()
+
+
+def self_test(learner: Learner, programs: Programs, env: Arrays, steps: int) -> SelfTest:
+    """The episode that a device can run, and what the reference makes of it."""
     ways = max(programs.outputs, 2)
     x, y = selftest.episode(SELF_TEST_SEED, ways, ways, learner.shape)
     target = y if labelled(learner.loss) else np.zeros((ways, programs.outputs), np.float32)
@@ -168,7 +192,18 @@ def _self_test(learner: Learner, programs: Programs, env: Arrays, steps: int) ->
         SELF_TEST_SEED,
         ways,
         ways,
-        tuple(float(np.float32(v)) for v in losses),
-        tuple(float(np.float32(v)) for v in logits),
+        tuple(significant([float(v) for v in losses], 6)),
+        tuple(significant([float(v) for v in logits], 6)),
         SELF_TEST_TOLERANCE,
     )
+
+
+def versions() -> dict[str, str]:
+    """Of everything that had a hand in a bundle."""
+    return {
+        "regrow": regrow.__version__,
+        "torch": torch.__version__.partition("+")[0],
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "python": platform.python_version(),
+    }

@@ -5,13 +5,15 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from regrow.program import Op, Program, Role, Value
-from regrow_exporter.capture import TRACE_BATCH, Captured, capture_loss, labelled
+from regrow_exporter.capture import TRACE_BATCH, Captured, capture_loss, labelled, loss_function
 from regrow_exporter.differentiate import differentiate
 from regrow_exporter.graph import Graph, cut, dependents
 from regrow_exporter.importer import Context, import_nodes
@@ -31,6 +33,7 @@ class Learner:
     loss: str
     # Per masked adaptable tensor: the positions that may move.
     moves: Mapping[str, torch.Tensor]
+    loss_args: Mapping[str, Any] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Parameters and buffers by dotted name."""
@@ -48,12 +51,28 @@ class Programs:
     statistics: tuple[str, ...]  # "stat:<name>", made by finish and read by predict
 
 
-def build(learner: Learner, *, transductive: bool = False) -> Programs:
-    """Capture, import, differentiate, split. A transductive predict normalises by its own queries."""
-    x = torch.zeros(TRACE_BATCH, *learner.shape)
+def width(module: nn.Module, shape: tuple[int, ...]) -> int:
+    """How many outputs the network has. Its buffers, such as tracked statistics, are left as they are."""
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     with torch.no_grad():
-        outputs = int(learner.module(x).shape[1])
-    graph, captured = _declare(learner, x, outputs)
+        return int(functional_call(module, buffers, (torch.zeros(TRACE_BATCH, *shape),)).shape[1])
+
+
+def capture(module: nn.Module, shape: tuple[int, ...], loss: str, loss_args: Mapping[str, Any]) -> Captured:
+    """The network under its loss. What is adaptable, the rule and the values of the weights play no part."""
+    outputs = width(module, shape)
+    y = torch.arange(TRACE_BATCH) % outputs if labelled(loss) else torch.zeros(TRACE_BATCH, outputs)
+    return capture_loss(module, torch.zeros(TRACE_BATCH, *shape), y, loss_function(loss, loss_args))
+
+
+def build(learner: Learner, *, transductive: bool = False, captured: Captured | None = None) -> Programs:
+    """Capture (unless that was done), import, differentiate, split.
+
+    A transductive predict normalises by its own queries.
+    """
+    outputs = width(learner.module, learner.shape)
+    captured = captured or capture(learner.module, learner.shape, learner.loss, learner.loss_args)
+    graph = _declare(learner, outputs)
     context = Context(graph, {"active": "active"})
     loss, output = import_nodes(context, captured, _placeholders(captured), IMPORT)
     forward = list(graph.ops)
@@ -70,20 +89,18 @@ def build(learner: Learner, *, transductive: bool = False) -> Programs:
     return Programs(deployed, gradient, outputs, tuple(stats))
 
 
-def _declare(learner: Learner, x: torch.Tensor, outputs: int) -> tuple[Graph, Captured]:
+def _declare(learner: Learner, outputs: int) -> Graph:
     graph = Graph()
     graph.declare("x", Value((-1, *learner.shape), role="input"))
     if labelled(learner.loss):
-        y = torch.arange(TRACE_BATCH) % outputs
         graph.declare("y", Value((-1,), "int64", "input"))
         graph.declare("active", Value((outputs,), "bool", "input"))
     else:
-        y = torch.zeros(TRACE_BATCH, outputs)
         graph.declare("y", Value((-1, outputs), role="input"))
     for name, tensor in learner.tensors().items():
         role: Role = "adaptable" if name in learner.adaptable else "frozen"
         graph.declare(name, Value(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), role))
-    return graph, capture_loss(learner.module, x, y, learner.loss)
+    return graph
 
 
 def _placeholders(captured: Captured) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from regrow.errors import UnsupportedError
 from regrow.program import Value
 from regrow_exporter.capture import capture_function
 from regrow_exporter.graph import Graph
@@ -52,6 +53,20 @@ class _Flat(nn.Module):
         meta, params, grads, state = ({n: next(rest) for n in names} for names in self.names)
         new, new_state = self.rule.update(meta, params, grads, state, next(rest))
         return (*(new[n] for n in self.names[1]), *(new_state[n] for n in self.names[3]))
+
+
+def rates_for(rule: Rule, params: Tensors, trained: Tensors | None, trained_for: Sequence[str]) -> Tensors:
+    """The rule's own tensors for a set of parameters: trained ones where there are any, never a mixture."""
+    if trained is not None and list(params) == list(trained_for):
+        return trained
+    fresh = rule.meta(params)
+    if trained is None:
+        return fresh
+    if missing := [n for n in fresh if n not in trained]:
+        raise UnsupportedError(
+            f"export: the rule was trained without {', '.join(missing[:3])}; adapt what it was trained for"
+        )
+    return {n: trained[n] for n in fresh}
 
 
 def _place(rule: Rule) -> str:

@@ -8,24 +8,25 @@ bundle is executed or unpickled. docs/bundle.md is the normative description.
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regrow import container, encoding, manifest
-from regrow.encoding import Encoded, Floats, Mask, Values
+from regrow.encoding import Encoded
 from regrow.fields import Words, dumps, fail, loads, show_name
 from regrow.files import StrPath
 from regrow.manifest import Adaptable, Manifest, Parameter, TensorSpec
 from regrow.program import Program
 from regrow.program_json import load_program
-
-Array = NDArray[Any]
+from regrow.values import VALUES, Array, Floats, Mask, Values
 
 METADATA_KEY = "regrow"
 # Graphs and programs hold no weights; without a limit a few kilobytes could unpack to gigabytes.
 MAX_BLOB = 32 * 2**20
+# The program and the graph whose bytes the others of their table may take as zlib dictionary.
+SHARED = {"programs": "step", "graphs": "adapt"}
+_DICTIONARY_BIT = 0x20
 _REMEDY = "export the bundle again"
 
 
@@ -56,7 +57,10 @@ class Bundle:
         if name not in table:
             place = f"{self.path}: manifest.{key}.{show_name(name)}"
             raise fail(place, Words("nothing"), "the name of a tensor", _REMEDY)
-        return unpack_blob(self.tensors[table[name]], f"{self.path}: {show_name(table[name])}")
+        tensor, shared = self.tensors[table[name]], SHARED[key]
+        wants = self.manifest.format_version > 1 and name != shared and bool(tensor[1:2] & _DICTIONARY_BIT)
+        dictionary = self._blob(key, table, shared) if wants else b""
+        return unpack_blob(tensor, f"{self.path}: {show_name(table[name])}", dictionary)
 
 
 def pack_parameter(
@@ -74,14 +78,21 @@ def stored_parts(name: str, encoded: Encoded) -> dict[str, Array]:
     return {encoding.part_name(name, part): array for part, array in encoded.parts.items()}
 
 
-def pack_blob(data: bytes) -> NDArray[np.uint8]:
+def pack_blobs(key: str, blobs: Mapping[str, bytes]) -> dict[str, NDArray[np.uint8]]:
+    """All "programs" or "graphs" as the tensors that store them."""
+    dictionary = blobs.get(SHARED[key], b"")
+    return {name: pack_blob(b, dictionary if name != SHARED[key] else b"") for name, b in blobs.items()}
+
+
+def pack_blob(data: bytes, dictionary: bytes = b"") -> NDArray[np.uint8]:
     """A program or graph as the tensor that stores it."""
-    return np.frombuffer(zlib.compress(data, 9), np.uint8)
+    packer = zlib.compressobj(9, zdict=dictionary) if dictionary else zlib.compressobj(9)
+    return np.frombuffer(packer.compress(data) + packer.flush(), np.uint8)
 
 
-def unpack_blob(tensor: Array, place: str) -> bytes:
+def unpack_blob(tensor: Array, place: str, dictionary: bytes = b"") -> bytes:
     """The inverse of `pack_blob` for a tensor nobody vouches for."""
-    unpacker = zlib.decompressobj()
+    unpacker = zlib.decompressobj(zdict=dictionary)
     try:
         data = unpacker.decompress(tensor.tobytes(), MAX_BLOB + 1)
     except zlib.error as error:
@@ -143,7 +154,7 @@ def _assemble(path: str, text: str, tensors: dict[str, Array], digest: str) -> B
 def _stored_names(made: Manifest) -> Iterator[str]:
     """Every tensor that the manifest lays claim to; none may be claimed twice."""
     for entry in made.parameters:
-        yield from (encoding.part_name(entry.name, part) for part in encoding.PARTS[entry.encoding])
+        yield from _part_names(entry).values()
     for prefix, specs in (("meta", made.rule.meta), ("state", made.state), ("stat", made.statistics)):
         yield from (f"{prefix}.{spec.name}" for spec in specs)
     yield from made.programs.values()
@@ -153,11 +164,10 @@ def _stored_names(made: Manifest) -> Iterator[str]:
 def _parameter(
     path: str, at: str, entry: Parameter, tensors: Mapping[str, Array]
 ) -> tuple[Floats, Mask | None]:
-    names = {part: encoding.part_name(entry.name, part) for part in encoding.PARTS[entry.encoding]}
-    parts = {part: find(tensors, name, path) for part, name in names.items()}
+    parts = {part: find(tensors, name, path) for part, name in _part_names(entry).items()}
     place = f"{path}: {show_name(entry.name)}"
     main = parts[encoding.PARTS[entry.encoding][0]]
-    if main.dtype != encoding.VALUES[entry.values]:
+    if main.dtype != VALUES[entry.values]:
         raise fail(place, Words(str(main.dtype)), f"{entry.values} as {at}.values says", _REMEDY)
     if main.size != entry.kept:
         raise fail(f"{at}.kept", entry.kept, f"{main.size}, the stored values", _REMEDY)
@@ -165,6 +175,11 @@ def _parameter(
     if stored != entry.bytes:
         raise fail(f"{at}.bytes", entry.bytes, f"{stored}, the stored bytes", _REMEDY)
     return encoding.decode(entry.encoding, parts, entry.shape, place)
+
+
+def _part_names(entry: Parameter) -> dict[str, str]:
+    parts = encoding.parts_of(entry.encoding, entry.values)
+    return {part: encoding.part_name(entry.name, part) for part in parts}
 
 
 def find(tensors: Mapping[str, Array], name: str, path: str) -> Array:

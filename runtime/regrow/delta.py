@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from regrow import bundle, container, encoding, manifest
 from regrow.bundle import Bundle
-from regrow.encoding import KINDS, Encoded, Floats, Kind, Mask
+from regrow.encoding import KINDS, Encoded, Kind
 from regrow.fields import Fields, Words, dumps, fail, loads, show_name
 from regrow.files import StrPath
 from regrow.manifest import TensorSpec
-
-Array = NDArray[Any]
+from regrow.values import Array, Floats, Mask
 
 METADATA_KEY = "regrow_delta"
 FORMAT_VERSION = 1
@@ -191,7 +190,7 @@ def _param(
     }
     place = f"{file.path}: {show_name(stored)}"
     if parts[encoding.PARTS[kind][0]].dtype != np.float32:
-        raise fail(place, Words("half precision"), "float32")
+        raise fail(place, Words(str(parts[encoding.PARTS[kind][0]].dtype)), "float32")
     if kind == "dense":
         w, _ = encoding.decode(kind, parts, base.shape, place)
     else:

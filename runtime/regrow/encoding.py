@@ -1,6 +1,6 @@
 """Pack one float32 tensor into the fewest bytes: dense, bitmask + values, or Rice-coded gaps + values.
 
-Kept positions and their values survive exactly (fp32) or rounded to nearest (fp16); a kept zero stays kept.
+Kept positions survive exactly and their values as `regrow.values.rounded` says; a kept zero stays kept.
 `decode` believes nothing that a stream says about itself. Byte layouts are in docs/bundle.md.
 """
 
@@ -12,17 +12,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from regrow import values as stored
 from regrow.fields import Words, fail
+from regrow.values import SCALES, Array, Floats, Mask, Values
 
 Kind = Literal["dense", "bitmask", "rice"]
-Values = Literal["fp32", "fp16"]
-Array = NDArray[Any]
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 KINDS: tuple[Kind, ...] = ("dense", "bitmask", "rice")
-VALUES: dict[Values, np.dtype[Any]] = {"fp32": np.dtype("<f4"), "fp16": np.dtype("<f2")}
-# The parts of each kind; "" is the tensor under the parameter's own name.
+# The parts of each kind, values first; "" is the tensor under the parameter's own name. int8 adds scales.
 PARTS: dict[Kind, tuple[str, ...]] = {
     "dense": ("",),
     "bitmask": ("values", "bits"),
@@ -51,12 +48,17 @@ def part_name(tensor: str, part: str) -> str:
     return f"{tensor}.{part}" if part else tensor
 
 
+def parts_of(kind: Kind, values: Values) -> tuple[str, ...]:
+    """The parts of a tensor, values first."""
+    return (*PARTS[kind], SCALES) if values == "int8" else PARTS[kind]
+
+
 def encode(w: Floats, kept: Mask | None, values: Values = "fp32") -> Encoded:
     """The smallest encoding that `decode` gives back, mask included; dense where nothing is dropped."""
     if w.dtype != np.float32:
         raise fail("encode", Words(str(w.dtype)), "float32", "convert the weights first")
     if kept is None or bool(kept.all()):
-        return Encoded("dense", {"": _cast(w, values)})
+        return Encoded("dense", stored.narrow(w, None, values))
     if kept.shape != w.shape:
         raise fail("encode: mask", Words(str(kept.shape)), f"{w.shape}", "give a mask of the tensor's shape")
     dropped = int(np.count_nonzero(w[~kept]))
@@ -64,7 +66,9 @@ def encode(w: Floats, kept: Mask | None, values: Values = "fp32") -> Encoded:
         raise fail(
             "encode", Words(f"{dropped} pruned values that are not zero"), "zeros", "apply the mask first"
         )
-    return encode_sparse(_cast(w[kept], values), kept)
+    parts = stored.narrow(w, kept, values)
+    sparse = encode_sparse(parts.pop(""), kept)
+    return Encoded(sparse.kind, sparse.parts | parts)
 
 
 def encode_sparse(values: Array, kept: Mask) -> Encoded:
@@ -78,27 +82,19 @@ def encode_sparse(values: Array, kept: Mask) -> Encoded:
     return Encoded("bitmask", {"values": values, "bits": bits})
 
 
-def _cast(w: Floats, values: Values) -> Array:
-    if values == "fp32":
-        return w
-    with np.errstate(over="ignore", under="ignore"):
-        half = w.astype(np.float16)
-    lost = int(np.count_nonzero(np.isinf(half) & np.isfinite(w)))
-    if lost:
-        raise fail("encode", Words(f"{lost} values above 65504"), "values that fit fp16", "store it as fp32")
-    return half
-
-
 def decode(
     kind: Kind, parts: Mapping[str, Array], shape: tuple[int, ...], place: str = "tensor"
 ) -> tuple[Floats, Mask | None]:
     """The weights (a view where dense fp32) and, for sparse kinds, the kept mask; both read-only."""
+    scales = parts.get(SCALES)
     if kind == "dense":
         _check_values(parts[""], shape, place)
-        return _frozen(parts[""].astype(np.float32, copy=False)), None
+        stored.check(parts[""], scales, shape[:1], place)
+        return _frozen(stored.widen(parts[""], scales)), None
     kept = decode_mask(kind, parts, shape, place)
+    stored.check(parts["values"], scales, shape[:1], place)
     w = np.zeros(shape, np.float32)
-    w[kept] = parts["values"]
+    w[kept] = stored.widen(parts["values"], scales, kept)
     return _frozen(w), kept
 
 
@@ -123,9 +119,9 @@ def decode_mask(
 
 
 def _check_values(values: Array, shape: tuple[int, ...], place: str) -> None:
-    if values.dtype not in VALUES.values() or values.shape != shape:
+    if values.dtype not in stored.VALUES.values() or values.shape != shape:
         found = Words(f"{values.dtype}{list(values.shape)}")
-        raise fail(place, found, f"float32 or float16 of shape {list(shape)}")
+        raise fail(place, found, f"float32, float16 or int8 of shape {list(shape)}")
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:

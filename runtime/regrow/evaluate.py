@@ -19,7 +19,7 @@ from regrow.episodes.sampler import sample
 from regrow.episodes.source import Episode, Source
 from regrow.errors import AdaptError, SampleError
 from regrow.model import Model
-from regrow.progress import Progress
+from regrow.progress import Told
 
 # (support samples, samples) -> features of the samples; batch norm may want the support set's statistics.
 Features = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[Any]]
@@ -92,7 +92,7 @@ def evaluate(
     *,
     steps: int | None = None,
     shuffle_labels: bool = False,
-    progress: Progress | None = None,
+    progress: Told | None = None,
     **sizes: Unpack[Sizes],
 ) -> Evaluation:
     """Adapt a fresh session per episode and score its queries.
@@ -123,7 +123,7 @@ def evaluate(
     return replace(made, rolled_back=rolled_back)
 
 
-def nearest_pixel(source: Source, *, progress: Progress | None = None, **sizes: Unpack[Sizes]) -> Evaluation:
+def nearest_pixel(source: Source, *, progress: Told | None = None, **sizes: Unpack[Sizes]) -> Evaluation:
     """Each query gets the label of the support sample at the smallest Euclidean distance."""
 
     def score(episode: Episode, _: int) -> float:
@@ -134,7 +134,7 @@ def nearest_pixel(source: Source, *, progress: Progress | None = None, **sizes: 
 
 
 def nearest_class_mean(
-    source: Source, features: Features, *, progress: Progress | None = None, **sizes: Unpack[Sizes]
+    source: Source, features: Features, *, progress: Told | None = None, **sizes: Unpack[Sizes]
 ) -> Evaluation:
     """Each query gets the class whose mean support feature is nearest; nothing is adapted."""
 
@@ -148,7 +148,7 @@ def nearest_class_mean(
 
 
 def _over(
-    source: Source, score: Callable[[Episode, int], float], progress: Progress | None, sizes: Sizes
+    source: Source, score: Callable[[Episode, int], float], progress: Told | None, sizes: Sizes
 ) -> Evaluation:
     count = sizes["episodes"]
     if count < 1 or sizes["queries"] < 1:

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from regrow.encoding import KINDS, VALUES, Kind, Values
+from regrow.encoding import KINDS, Kind
 from regrow.fields import Fields, Words, fail
+from regrow.values import VALUES, Values
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # it added int8 values, and zlib streams that share a dictionary
 
 Adaptable = Literal["none", "all", "kept", "pruned"]
 Task = Literal["classification", "regression"]
@@ -149,13 +150,13 @@ def plain(value: Any) -> Any:
 def parse(data: object, place: str) -> Manifest:
     """A manifest from JSON data; `place` (the file) opens every error."""
     top = Fields(data, place)
-    check_version(top, FORMAT_VERSION)
+    version = check_version(top, FORMAT_VERSION)
     made = Manifest(
         name=top.text("name"),
         task=cast(Task, top.choice("task", tuple(TASKS))),
         input=parse_input(top.object("input")),
         output=_output(top.object("output")),
-        parameters=_parameters(top),
+        parameters=_parameters(top, version),
         statistics=parse_tensors(top, "statistics"),
         state=parse_tensors(top, "state"),
         rule=_rule(top.object("rule")),
@@ -166,17 +167,19 @@ def parse(data: object, place: str) -> Manifest:
         selftest=_selftest(top.object("selftest")),
         verification=top.free("verification"),
         provenance=top.free("provenance"),
+        format_version=version,
     )
     _check_task(made, top)
     return made
 
 
-def check_version(top: Fields, newest: int) -> None:
-    """Refuse a file that a newer regrow wrote, before anything else in it is judged."""
+def check_version(top: Fields, newest: int) -> int:
+    """The version of a file; one of a newer regrow is refused before anything else in it is judged."""
     version = top.integer("format_version", 1)
     if version > newest:
         remedy = "a newer regrow wrote this file: upgrade with `pip install -U regrow`"
         raise fail(top.at("format_version"), version, f"at most {newest}", remedy)
+    return version
 
 
 def _check_task(made: Manifest, top: Fields) -> None:
@@ -213,22 +216,24 @@ def _output(fields: Fields) -> OutputSpec:
     return OutputSpec(fields.shape("shape", 1), kind, labels)
 
 
-def _parameters(top: Fields) -> tuple[Parameter, ...]:
-    made = tuple(_parameter(fields) for fields in top.objects("parameters"))
+def _parameters(top: Fields, version: int) -> tuple[Parameter, ...]:
+    made = tuple(_parameter(fields, version) for fields in top.objects("parameters"))
     check_unique([p.name for p in made], top.at("parameters"))
     return made
 
 
-def _parameter(fields: Fields) -> Parameter:
+def _parameter(fields: Fields, version: int) -> Parameter:
     shape = fields.shape("shape")
     encoding = cast(Kind, fields.choice("encoding", KINDS))
     size = math.prod(shape)
+    # Version 1 has no int8, and a scalar no first dimension to scale along.
+    known = tuple(v for v in VALUES if v != "int8" or (version > 1 and shape))
     return Parameter(
         name=fields.text("name"),
         shape=shape,
         adaptable=cast(Adaptable, fields.choice("adaptable", ADAPTABLE)),
         encoding=encoding,
-        values=cast(Values, fields.choice("values", tuple(VALUES))),
+        values=cast(Values, fields.choice("values", known)),
         kept=fields.integer("kept", size if encoding == "dense" else 0, size),
         bytes=fields.integer("bytes"),
     )

@@ -9,13 +9,19 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from types import TracebackType
-from typing import Self, TextIO, TypeVar
+from typing import Protocol, Self, TextIO, TypeVar
 
 T = TypeVar("T")
 
 SHOW_ABOVE = 2.0  # seconds a job must be expected to take before it is worth a line
 _WATCH, _REDRAW, _LINE = 0.5, 0.1, 10.0
 _WIDTH = 24
+
+
+class Told(Protocol):
+    """Whatever wants to know how far a job is."""
+
+    def update(self, done: int, **figures: float) -> None: ...
 
 
 class Progress:

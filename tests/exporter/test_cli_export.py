@@ -63,6 +63,7 @@ def test_a_checkpoint_becomes_a_bundle_with_its_masks_and_rates(tmp_path, capsys
     assert run("export", ckpt, "-o", out, "--onnx", tmp_path / "onnx", "--json") == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["bytes"] == out.stat().st_size
+    assert printed["sparse"] == {"tensors": 1, "bytes": 159, "bound": 158.6}
     model = regrow.open(out)
     assert model.rule.steps == 2
     assert float(model.bundle.meta["lr"]) == 0.25  # the trained rate, not the recipe's first guess
@@ -78,6 +79,8 @@ def test_the_table_for_people_says_what_was_and_was_not_measured(tmp_path, capsy
     text = capsys.readouterr().out
     assert "not measured: no episodes were given" in text
     assert "onnx engine, step-1 gradient" in text
+    # 36 of 144 weights kept: 144 H(1/4) / 8 + 4 * 36 bytes.
+    assert "above the information bound of mask + values, 159" in text
 
 
 MODULE = """
@@ -138,3 +141,87 @@ def test_what_is_not_there_is_named(tmp_path, capsys, missing):
     words += ["--example", "x.npy"] if ":" in missing else []
     assert run(*words) == 2
     assert "nosuch" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_measured_on_the_validation_data_of_its_recipe(tmp_path, capsys):
+    data = {
+        "validation": "glyphs:val",
+        "test": "glyphs:test",
+        "args": {"classes": 6},
+        "n_way": 3,
+        "k_shot": 2,
+    }
+    ckpt = written(tmp_path / "c.safetensors", recipe={"data": data})
+    few = ["--count", "3", "--queries", "2", "--force", "--json"]
+    drawn = {"n_way": 3, "k_shot": 2, "queries": 2, "episodes": 3, "seed": 0}
+    for words, source in ((few, "glyphs:val"), ([*few, "--episodes", "test"], "glyphs:test")):
+        assert run("export", ckpt, "-o", tmp_path / "m.regrow", *words) == 0
+        printed = json.loads(capsys.readouterr().out)
+        assert printed["accuracy"]["episodes"] == {"source": source, **drawn}
+    assert regrow.open(tmp_path / "m.regrow").manifest.provenance["accuracy"] == printed["accuracy"]
+
+
+def test_precision_and_set_are_chosen_and_their_tables_shown(tmp_path, capsys):
+    ckpt, out = written(tmp_path / "c.safetensors"), tmp_path / "m.regrow"
+    words = ["export", ckpt, "-o", out, "--count", "3", "--queries", "2", "--precision", "auto"]
+    assert run(*words) == 0
+    printed = capsys.readouterr()
+    assert "precision: the smallest whose drop is at most 0.5 points" in printed.out
+    assert "5-way 1-shot episodes of glyphs:val" in printed.out
+    assert "packing" in printed.err
+    assert run(*words, "--budget", "1kB", "--force") == 2
+    refused = capsys.readouterr().err.splitlines()
+    assert "none of" in refused[-1]
+    assert any("@norm+bias" in line and line.endswith("1kB") for line in refused)
+
+
+def test_inspect_shows_what_was_chosen_from(tmp_path, capsys):
+    ckpt, out = written(tmp_path / "c.safetensors"), tmp_path / "m.regrow"
+    assert run("export", ckpt, "-o", out, "--count", "2", "--queries", "2", "--precision", "auto") == 0
+    capsys.readouterr()
+    assert run("inspect", out) == 0
+    text = capsys.readouterr().out
+    assert "source  glyphs:val" in text
+    assert '{"precision": "fp16"' in text
+
+
+def test_a_module_is_measured_on_a_file_and_learns_by_the_loss_it_is_given(own_module, capsys):
+    x = np.random.default_rng(1).integers(0, 255, (20, 28, 28), np.uint8)
+    np.savez(own_module / "own.npz", x=x, y=np.repeat(np.arange(5), 4))
+    np.save(own_module / "w.npy", np.array([1, 2, 1, 1, 1]))
+    words = ["export", "mynet:build", "--example", own_module / "x.npy", "--force", "--json"]
+    words += ["-o", own_module / "m.regrow", "--label-smoothing", "0.1", "--class-weights"]
+    measured = ["--episodes", own_module / "own.npz", "--count", "2", "--queries", "2", "--k-shot", "2"]
+    for weights in ("1,2,1,1,1", own_module / "w.npy"):
+        assert run(*words, weights, *measured) == 0
+        made = regrow.open(own_module / "m.regrow").manifest.provenance
+        assert made["loss"]["args"] == {"label_smoothing": 0.1, "weight": [1.0, 2.0, 1.0, 1.0, 1.0]}
+        assert json.loads(capsys.readouterr().out)["accuracy"]["episodes"]["source"] == "files:own.npz"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--count", "3"], "--count without --episodes"),
+        (["--precision", "auto"], "give some such as"),
+        (["--precision", "fp8"], "expected one of fp32"),
+        (["--class-weights", "1,two"], "expected a .npy file or numbers such as 1,2,1"),
+        (["--class-weights", "nosuch.npy"], "nosuch.npy"),
+        (["--label-smoothing", "2"], "label_smoothing"),
+    ],
+)
+def test_options_of_a_module_that_cannot_be_followed_are_named(own_module, capsys, words, expected):
+    assert (
+        run("export", "mynet:build", "--example", own_module / "x.npy", "-o", own_module / "m", *words) == 2
+    )
+    assert expected in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_checkpoint_keeps_its_loss_and_must_name_its_data(tmp_path, capsys):
+    ckpt = written(tmp_path / "c.safetensors", recipe={})
+    for words, expected in (
+        (["--label-smoothing", "0.1"], "was trained for"),
+        (["--count", "3"], "validation"),
+    ):
+        assert run("export", ckpt, "-o", tmp_path / "m.regrow", *words) == 2
+        assert expected in capsys.readouterr().err.splitlines()[-1]

@@ -12,7 +12,7 @@ from regrow_exporter.ops import IMPORT, MODULES, ONNX, VJP
 WITHOUT_GRADIENT = {
     *("constant", "full", "literal", "gather"),
     *("greater", "greater_equal", "equal", "logical_and", "logical_or", "logical_not"),
-    *("floor_divide", "remainder"),
+    *("floor_divide", "remainder", "argsort"),
 }
 
 

@@ -93,6 +93,8 @@ def test_inspect_says_what_a_bundle_is(here: Path, run: Run) -> None:
     assert facts["peak_bytes"]["7"] == regrow.open("m.regrow").peak_bytes(7)
     sparsity = {p["name"]: p["sparsity"] for p in facts["parameters"]}
     assert sparsity["head.weight"] == pytest.approx(11 / 30)
+    # 30 H(11/30) bits of mask and 19 values.
+    assert facts["sparse"] == {"tensors": 1, "bytes": 80, "bound": pytest.approx(79.6, abs=0.05)}
     code, out, _ = run("inspect", "m.regrow")
     for words in (
         "vector 6 float32",

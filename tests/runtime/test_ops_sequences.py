@@ -132,3 +132,12 @@ WRONG = [
 def test_wrong_shapes_and_types_are_refused_where_they_are_declared(kind, values, attrs, words):
     with pytest.raises(ValueError, match=words):
         OPS[kind].shape(values, attrs)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_argsort_takes_the_first_of_equals_first(descending):
+    x = np.array([[2.0, 1.0, 2.0, -3.0, 1.0], [0.0, 0.0, 0.0, 0.0, 0.0]])
+    found = run("argsort", [x], descending=descending)[0]
+    assert found.tolist() == [[0, 2, 1, 4, 3] if descending else [3, 1, 4, 0, 2], [0, 1, 2, 3, 4]]
+    with pytest.raises(ValueError, match="known size"):
+        shape("argsort", Value((3, -1)), descending=descending)

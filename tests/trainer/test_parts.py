@@ -13,10 +13,10 @@ from torch import nn
 from regrow.episodes import open_source, sample
 from regrow.errors import SampleError, UnsupportedError
 from regrow_trainer import backbones, rules
-from regrow_trainer.adam import Moments, adam
 from regrow_trainer.backbones.conv4 import Conv4
 from regrow_trainer.backbones.mlp import MLP
 from regrow_trainer.feed import batches, draw
+from regrow_trainer.outer import Moments, adam
 from regrow_trainer.recipe import Data, Input, Prune
 from regrow_trainer.schedule import learning_rate, rounds
 from regrow_trainer.tensors import to_arrays, to_tensors

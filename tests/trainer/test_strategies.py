@@ -1,13 +1,12 @@
 """Meta-gradients against finite differences and against each other."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from regrow.errors import UnsupportedError
@@ -17,59 +16,9 @@ from regrow_trainer.learner import Learner, Task, initial_params, make_learner
 from regrow_trainer.rules.sgd import sgd
 from regrow_trainer.strategies import strategy
 from regrow_trainer.tensors import Tensors
+from tests.trainer.smooth import differences, gap, outer, smooth
 
 first_order, second_order = strategy("first_order"), strategy("second_order")
-
-
-class Tanh(nn.Module):
-    """Smooth, so that finite differences are exact enough."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(4, 6)
-        self.head = nn.Linear(6, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(torch.tanh(self.hidden(x)))
-
-
-def smooth(steps: int = 3, patterns: tuple[str, ...] = ("*",)) -> tuple[Learner, Tensors, Tensors, Task]:
-    """A double-precision learner, its parameters and one task."""
-    torch.manual_seed(0)
-    module = Tanh().double()
-    learner = make_learner(module, sgd(0.3), patterns, steps, "cross_entropy", "none")
-    params = initial_params(module)
-    meta = {"lr": torch.tensor(0.3, dtype=torch.float64)}
-    x = [torch.randn(n, 4, dtype=torch.float64) for n in (6, 9)]
-    y = [torch.arange(n) % 3 for n in (6, 9)]
-    return learner, params, meta, Task(x[0], y[0], x[1], y[1])
-
-
-def outer(learner: Learner, params: Tensors, meta: Tensors, task: Task) -> float:
-    adapted = learner.adapt(params, meta, {}, task.support_x, task.support_y, learner.steps)
-    return float(learner.query_scores(adapted, task).loss)
-
-
-def differences(f: Callable[[Tensors], float], at: Tensors, h: float = 1e-5) -> Tensors:
-    """Central differences of f in every coordinate."""
-    made = {}
-    for name, value in at.items():
-        grad = torch.zeros_like(value)
-        for i in range(value.numel()):
-            ends = []
-            for sign in (h, -h):
-                moved = value.clone()
-                moved.view(-1)[i] += sign
-                ends.append(f({**at, name: moved}))
-            grad.view(-1)[i] = (ends[0] - ends[1]) / (2 * h)
-        made[name] = grad
-    return made
-
-
-def gap(a: Tensors, b: Tensors) -> float:
-    """Relative distance of two dicts."""
-    flat = [torch.cat([d[n].flatten() for n in sorted(a)]) for d in (a, b)]
-    return float((flat[0] - flat[1]).norm() / flat[1].norm())
 
 
 def test_maml_equals_finite_differences() -> None:

@@ -19,6 +19,7 @@ from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from regrow_trainer.learner import Learner, Task
+from regrow_trainer.ranks import ALONE, Ranks
 
 Batching = Literal["auto", "vmap", "loop"]
 Result = TypeVar("Result")  # a tensor, or named tuples and dicts of tensors
@@ -30,9 +31,14 @@ class Workers:
     """Owns threads, each with a learner of its own; use it in a `with` block."""
 
     def __init__(
-        self, learner: Learner, batching: Batching = "auto", count: int | None = None, chunk: int = 4
+        self,
+        learner: Learner,
+        batching: Batching = "auto",
+        count: int | None = None,
+        chunk: int = 4,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self._learner, self._batching, self._size = learner, batching, chunk
+        self._learner, self._batching, self._size, self._ranks = learner, batching, chunk, ranks
         self._local = threading.local()
         self._threads_before = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(count or usable_cores(), "tasks", self._start_worker)
@@ -57,8 +63,17 @@ class Workers:
         return _tree(torch.cat, list(self._pool.map(lambda part: self._chunk(function, part), parts)))
 
     def mean(self, function: Callable[..., Result], tasks: Task) -> Result:
-        """The mean of `function` over the tasks."""
-        made: Result = tree_map(lambda t: t.mean(0), self.each(function, tasks))
+        """The mean of `function` over the tasks, those of the other processes included."""
+        parts = zip(*(torch.split(t, self._size) for t in tasks), strict=True)
+        sums = list(self._pool.map(lambda part: self._sum(function, part), parts))
+        own = torch.tensor(float(len(tasks.support_x)))
+        total, count = self._ranks.total((_tree(_added, sums), own))
+        made: Result = tree_map(lambda t: t / count, total)
+        return made
+
+    def _sum(self, function: Callable[..., Result], part: tuple[Tensor, ...]) -> Result:
+        # Summed where it was made: of a large network, one gradient per task would fill the memory.
+        made: Result = tree_map(lambda t: t.sum(0), self._chunk(function, part))
         return made
 
     def _chunk(self, function: Callable[..., Result], part: tuple[Tensor, ...]) -> Result:
@@ -78,7 +93,15 @@ def _tree(reduce: Callable[[list[Tensor]], Tensor], results: list[Result]) -> Re
     return made
 
 
+def _added(tensors: list[Tensor]) -> Tensor:
+    total = tensors[0]
+    for tensor in tensors[1:]:
+        total = total + tensor
+    return total
+
+
 def usable_cores() -> int:
-    """Cores this process may use, which a container or taskset can make fewer than there are."""
+    """Cores for this process: a container or taskset may allow fewer, and torchrun's others share them."""
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

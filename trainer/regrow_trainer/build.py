@@ -14,6 +14,7 @@ from regrow.checkpoint import Checkpoint
 from regrow.episodes import Source, open_source
 from regrow.errors import UnsupportedError
 from regrow.manifest import InputSpec
+from regrow.select import select
 from regrow_trainer import backbones, rules
 from regrow_trainer.learner import Learner, Loss, Policy, initial_params, make_learner
 from regrow_trainer.pruners import pruner
@@ -35,6 +36,7 @@ class Built:
     rule: dict[str, Any]
     input: InputSpec
     outputs: int
+    held: tuple[str, ...]  # parameters the outer loop leaves as they are
 
     def start(self) -> State:
         """The initial state: the backbone's own weights, the rule's own rates."""
@@ -73,7 +75,11 @@ def build(recipe: Recipe) -> Built:
         part.batch_norm,
     )
     named = {"path": path, "args": args}
-    return Built(recipe, learner, strategy(recipe.train.strategy), named, rule, spec, outputs)
+    train = recipe.train
+    estimate = strategy(train.strategy, train.strategy_args, train.steps, shared=train.multi_step > 0)
+    shapes = {name: tuple(p.shape) for name, p in learner.module.named_parameters()}
+    held = select(shapes, train.hold) if train.hold else ()
+    return Built(recipe, learner, estimate, named, rule, spec, outputs, held)
 
 
 def rebuild(checkpoint: Checkpoint, place: str) -> Built:

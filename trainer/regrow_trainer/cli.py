@@ -1,4 +1,4 @@
-"""`regrow train`, `prune` and `evaluate`. Needs torch only once training, or a checkpoint, is asked for."""
+"""`regrow train`, `prune`, `evaluate`, `compare`. Needs torch only for training and for checkpoints."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regrow.cli.command import Command, emit, table
+from regrow.cli.command import Command, byte_count, emit, human_bytes, table
 from regrow.errors import RegrowError
 
 if TYPE_CHECKING:
     from regrow.evaluate import Evaluation
+    from regrow_trainer.recipe import Recipe
     from regrow_trainer.rundir import RunDir
 
 _TORCH = (("torch", "train"), ("pydantic", "train"))
@@ -26,6 +27,12 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument("--force", action="store_true", help="replace the run in RUN")
     parser.add_argument("--workers", type=_positive, metavar="N", help="threads; all usable cores by default")
+    parser.add_argument(
+        "--memory-limit",
+        type=byte_count,
+        metavar="BYTES",
+        help="work on fewer tasks at a time, e.g. 2GB; measures what one takes first",
+    )
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard events into RUN too")
 
 
@@ -42,7 +49,7 @@ def _train(args: argparse.Namespace) -> int:
 
     recipe = load_recipe(args.recipe, args.set)
     start = checkpoint.read(args.start) if args.start else None
-    return _run(args, lambda: train(recipe, args.out, start=start, **_options(args)))
+    return _run(args, lambda: train(recipe, args.out, start=start, **_options(args, recipe)))
 
 
 def _configure_prune(parser: argparse.ArgumentParser) -> None:
@@ -71,16 +78,22 @@ def _prune(args: argparse.Namespace) -> int:
     }
     training = {**start.recipe.get("train", {}), "iterations": args.retrain}
     recipe = parse_recipe({**start.recipe, "prune": plan, "train": training}, args.checkpoint, args.set)
-    return _run(args, lambda: train(recipe, args.out, start=start, label="prune", **_options(args)))
+    return _run(args, lambda: train(recipe, args.out, start=start, label="prune", **_options(args, recipe)))
 
 
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "resume": args.resume,
-        "force": args.force,
-        "workers": args.workers,
-        "tensorboard": args.tensorboard,
-    }
+def _options(args: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
+    chosen = {name: getattr(args, name) for name in ("resume", "force", "workers", "tensorboard")}
+    if args.memory_limit is None:
+        return chosen
+    from regrow_trainer.memory import measure, plan
+
+    use = measure(recipe)
+    made = plan(recipe, use, args.memory_limit, args.workers)
+    sys.stderr.write(
+        f"regrow: {human_bytes(use.per_task)} per task, {human_bytes(use.fixed)} beside; {made.workers} "
+        f"threads with {made.chunk} tasks each: {human_bytes(made.peak)}\n"
+    )
+    return {**chosen, "workers": made.workers, "chunk": made.chunk}
 
 
 def _run(args: argparse.Namespace, train: Callable[[], RunDir]) -> int:
@@ -91,7 +104,10 @@ def _run(args: argparse.Namespace, train: Callable[[], RunDir]) -> int:
         sys.stderr.write(f"\nregrow: saved in {args.out}; run the same command with --resume to go on\n")
         raise
     from regrow import checkpoint
+    from regrow_trainer.ranks import speaks
 
+    if not speaks():
+        return 0
     made = checkpoint.read(run.best)
     best = made.provenance["progress"]["history"][-1]
     data = {
@@ -109,6 +125,10 @@ def _run(args: argparse.Namespace, train: Callable[[], RunDir]) -> int:
 
 def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="bundle (.regrow) or checkpoint")
+    _episode_options(parser)
+
+
+def _episode_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", help="data source, e.g. glyphs:test; by default the test source of the recipe"
     )
@@ -122,15 +142,7 @@ def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from regrow import container
-
-    kind = container.read(args.file).metadata
-    if "regrow_checkpoint" in kind:
-        curve, controls = _evaluate_checkpoint(args)
-    elif "regrow" in kind:
-        curve, controls = _evaluate_bundle(args)
-    else:
-        raise RegrowError(f"{args.file}: is neither a bundle nor a checkpoint; give what regrow wrote")
+    curve, controls = _measured(args)
     rows = [["", curve[-1][1].metric, "95 %"]]
     rows += [[f"after {steps} steps", *_figures(e)] for steps, e in curve]
     rows += [[name, *_figures(e)] for name, e in controls.items()]
@@ -141,6 +153,47 @@ def _evaluate(args: argparse.Namespace) -> int:
     }
     emit(args, data, table(rows, right=(1, 2)))
     return 0
+
+
+def _measured(args: argparse.Namespace) -> Any:
+    """Scores after so many steps, and controls, of a checkpoint or bundle."""
+    from regrow_trainer.written import is_checkpoint
+
+    return _evaluate_checkpoint(args) if is_checkpoint(args.file) else _evaluate_bundle(args)
+
+
+def _configure_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", help="bundle (.regrow) or checkpoint")
+    parser.add_argument("second", help="the one to hold against it")
+    _episode_options(parser)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from regrow_trainer.compare import difference, verdict
+
+    _agree(args)
+    names = (args.first, args.second)
+    scores = [_measured(argparse.Namespace(**{**vars(args), "file": name}))[0][-1][1] for name in names]
+    found = difference(*scores)
+    rows = [["", scores[0].metric, "95 %"], *([n, *_figures(e)] for n, e in zip(names, scores, strict=True))]
+    files = [{"file": n, **e.to_json()} for n, e in zip(names, scores, strict=True)]
+    text = f"{table(rows, right=(1, 2))}\n{verdict(found, *names, scores[0].metric)}"
+    emit(args, {"files": files, "difference": found.to_json()}, text)
+    return 0
+
+
+def _agree(args: argparse.Namespace) -> None:
+    """Both must see the same episodes: where the files name different ones, the user has to choose."""
+    from regrow_trainer.written import data_of
+
+    first, second = (data_of(name) for name in (args.first, args.second))
+    options = (("source", "test"), ("source", "args"), ("n_way", "n_way"), ("k_shot", "k_shot"))
+    for option, key in options:
+        if getattr(args, option) is None and first.get(key) != second.get(key):
+            raise RegrowError(
+                f"{args.second}: was made with {key} {second.get(key)!r}, {args.first} with "
+                f"{first.get(key)!r}, expected the same episodes; add --{option.replace('_', '-')}"
+            )
 
 
 def _figures(e: Evaluation) -> list[str]:
@@ -228,4 +281,10 @@ prune = Command(
 )
 evaluate = Command(
     "evaluate", "measure a bundle or checkpoint on few-shot episodes", _configure_evaluate, _evaluate
+)
+compare = Command(
+    "compare",
+    "say whether two bundles or checkpoints differ, on the same episodes",
+    _configure_compare,
+    _compare,
 )

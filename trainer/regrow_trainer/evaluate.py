@@ -22,7 +22,7 @@ from regrow.progress import Progress
 from regrow_trainer.batching import Workers
 from regrow_trainer.build import Built, rebuild
 from regrow_trainer.feed import to_task
-from regrow_trainer.learner import LOSSES, Learner, Task
+from regrow_trainer.learner import Learner, Task
 from regrow_trainer.tensors import Tensors, to_tensors
 
 _SLAB = 48  # episodes in memory at a time
@@ -106,24 +106,25 @@ class _Score:
     ways: int
 
     def __call__(self, learner: Learner, task: Task, shuffled: Tensor) -> dict[str, Tensor]:
-        curve = torch.stack([self._adapted(learner, task, steps) for steps in range(self.steps + 1)])
+        curve = torch.stack([self._scored(learner, params, task) for params in self._path(learner, task)])
         if learner.loss == "mse":
             return {"curve": curve}
-        wrong = self._adapted(learner, task._replace(support_y=shuffled), self.steps)
+        misled = self._path(learner, task._replace(support_y=shuffled))[-1]
         support, query = learner.features(self.params, task.support_x, task.query_x)
         return {
             "curve": curve,
-            "shuffled labels": wrong,
+            "shuffled labels": self._scored(learner, misled, task),
             "nearest pixel": self._nearest(task.support_x.flatten(1), task.query_x.flatten(1), task),
             "nearest class mean": self._nearest(support, query, task),
         }
 
-    def _adapted(self, learner: Learner, task: Task, steps: int) -> Tensor:
+    def _path(self, learner: Learner, task: Task) -> list[Tensors]:
         x, y = task.support_x, task.support_y
-        params = learner.adapt(self.params, self.meta, self.masks, x, y, steps)
-        if learner.loss == "mse":
-            return LOSSES["mse"](learner.query_outputs(params, x, task.query_x), task.query_y)
-        return learner.query_scores(params, task).accuracy
+        return learner.path(self.params, self.meta, self.masks, x, y, self.steps)
+
+    def _scored(self, learner: Learner, params: Tensors, task: Task) -> Tensor:
+        scores = learner.query_scores(params, task)
+        return scores.loss if learner.loss == "mse" else scores.accuracy
 
     def _nearest(self, support: Tensor, query: Tensor, task: Task) -> Tensor:
         """Accuracy of the nearest class mean; with one shot that is the nearest sample."""

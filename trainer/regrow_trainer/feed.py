@@ -49,9 +49,20 @@ def draw(source: Source, data: Data, spec: Input, queries: int, seed: int, first
 
 @contextmanager
 def batches(
-    source: Source, data: Data, spec: Input, seed: int, tasks: int, start: int, stop: int
+    source: Source,
+    data: Data,
+    spec: Input,
+    seed: int,
+    tasks: int,
+    start: int,
+    stop: int,
+    part: tuple[int, int] | None = None,
 ) -> Iterator[Iterator[Task]]:
-    """An iterator over batches `start` .. `stop - 1`; leaving the block ends the thread."""
+    """An iterator over batches `start` .. `stop - 1`; leaving the block ends the thread.
+
+    `part` is the first and the number of the tasks to draw of each batch, all of them by default.
+    """
+    first, count = part or (0, tasks)
     ready: queue.Queue[Task | BaseException] = queue.Queue(_AHEAD)
     ended = threading.Event()
 
@@ -67,7 +78,7 @@ def batches(
             for i in range(start, stop):
                 if ended.is_set():
                     return
-                offer(draw(source, data, spec, data.queries, seed, i * tasks, tasks))
+                offer(draw(source, data, spec, data.queries, seed, i * tasks + first, count))
         except BaseException as error:
             offer(error)  # the consumer raises it
 

@@ -111,11 +111,18 @@ class Learner:
         self, params: Tensors, meta: Tensors, masks: Tensors, x: Tensor, y: Tensor, steps: int
     ) -> Tensors:
         """`steps` updates on a support set, differentiable throughout."""
-        state = self.initial_state(params, meta)
+        return self.path(params, meta, masks, x, y, steps)[-1]
+
+    def path(
+        self, params: Tensors, meta: Tensors, masks: Tensors, x: Tensor, y: Tensor, steps: int
+    ) -> list[Tensors]:
+        """The parameters before the first update and after each."""
+        made, state = [params], self.initial_state(params, meta)
         for step in range(steps):
-            grads = self.gradients(params, x, y)
-            params, state = self.apply(params, meta, masks, grads, state, step)
-        return params
+            grads = self.gradients(made[-1], x, y)
+            params, state = self.apply(made[-1], meta, masks, grads, state, step)
+            made.append(params)
+        return made
 
     def replica(self) -> Learner:
         """A learner for another thread: `functional_call` swaps weights inside the module while it runs."""

@@ -64,15 +64,22 @@ class LearnerPart(_Part):
 class Training(_Part):
     """The outer loop: `tasks` per iteration, `chunk` of them as one batch on a core.
 
-    `rule_lr` 0 keeps the rule's own rates as given; `clip` 0 does not clip.
+    `rule_lr` 0 keeps the rule's own rates as given; `clip` 0 does not clip; `steps` 0 trains with the
+    learner's; `multi_step` is how many iterations the query losses after earlier steps take to fade out, 0
+    where only the last counts; `hold` names parameters that only a device changes.
     """
 
     strategy: str = "first_order"
+    strategy_args: dict[str, Any] = {}
+    steps: Natural = 0
+    multi_step: Natural = 0
+    hold: list[str] = []
+    optimiser: Literal["adam", "sgd"] = "adam"
     iterations: Natural
     tasks: Positive = 16
     lr: Rate = 1e-3
     rule_lr: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
     clip: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
     batching: Literal["auto", "vmap", "loop"] = "auto"
     chunk: Positive = 4

@@ -1,4 +1,4 @@
-"""What a run does when, as pure functions of the iteration: learning rate and pruning rounds."""
+"""What a run does when, as pure functions of the iteration: rates, which losses count, pruning rounds."""
 
 from __future__ import annotations
 
@@ -25,9 +25,19 @@ def rounds(prune: Prune | None, iterations: int) -> list[tuple[int, float]]:
 
 
 def learning_rate(
-    peak: float, schedule: Literal["constant", "cosine"], iteration: int, iterations: int
+    peak: float, schedule: Literal["constant", "linear", "cosine"], iteration: int, iterations: int
 ) -> float:
-    """The peak throughout, or half a cosine from the peak to 0."""
+    """The peak throughout, or a straight line or half a cosine from the peak to 0."""
     if schedule == "constant":
         return peak
+    if schedule == "linear":
+        return peak * (1 - iteration / max(1, iterations))
     return peak * 0.5 * (1 + math.cos(math.pi * iteration / max(1, iterations)))
+
+
+def step_shares(steps: int, fade: int, iteration: int) -> tuple[float, ...]:
+    """The weight of the query loss after each step: equal at first, after `fade` iterations only the last."""
+    if iteration >= fade:
+        return ()
+    early = (1 - iteration / fade) / steps
+    return (*[early] * (steps - 1), 1 - early * (steps - 1))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from regrow.checkpoint import Checkpoint
 from regrow.errors import BundleError
-from regrow_trainer.adam import Moments
+from regrow_trainer.outer import Moments
 from regrow_trainer.tensors import Tensors, to_arrays, to_tensors
 
 

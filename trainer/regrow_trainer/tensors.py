@@ -4,7 +4,7 @@ Copies; never aliases a caller's array."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ from torch import Tensor
 Tensors = dict[str, Tensor]
 
 
-def split(params: Mapping[str, Tensor], names: Collection[str]) -> tuple[Tensors, Tensors]:
-    """Two dicts: those named, and the rest."""
-    chosen = {name: tensor for name, tensor in params.items() if name in names}
+def split(params: Mapping[str, Tensor], names: Sequence[str]) -> tuple[Tensors, Tensors]:
+    """Two dicts: those named, in the order they are named, and the rest."""
+    # A rule may go by the order of the layers, which a file does not keep.
+    chosen = {name: params[name] for name in names}
     return chosen, {name: tensor for name, tensor in params.items() if name not in chosen}
 
 

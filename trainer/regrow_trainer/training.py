@@ -6,12 +6,14 @@ goes on with the same bits.
 
 from __future__ import annotations
 
+import io
 import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -21,17 +23,19 @@ from regrow import checkpoint
 from regrow.checkpoint import Checkpoint
 from regrow.errors import RegrowError
 from regrow.progress import Progress
-from regrow_trainer.adam import Moments, adam
 from regrow_trainer.batching import Workers
 from regrow_trainer.build import Built, build, open_data, to_checkpoint
 from regrow_trainer.feed import EVIDENCE, TRAIN, VALIDATION, batches, draw, stream_seed
 from regrow_trainer.learner import Learner, Scores, Task
 from regrow_trainer.metrics import Metrics
+from regrow_trainer.outer import OPTIMISERS, Moments, adam
 from regrow_trainer.pruners import make_masks, pruner
+from regrow_trainer.ranks import Ranks, joined
 from regrow_trainer.recipe import Recipe
 from regrow_trainer.rundir import RunDir, open_run
-from regrow_trainer.schedule import learning_rate, rounds
+from regrow_trainer.schedule import learning_rate, rounds, step_shares
 from regrow_trainer.state import Best, State, fresh, restore
+from regrow_trainer.strategies import Strategy
 from regrow_trainer.tensors import Tensors, to_tensors, zero
 
 _METRICS_EVERY = 10
@@ -48,18 +52,30 @@ def train(
     workers: int | None = None,
     tensorboard: bool = False,
     label: str = "train",
+    chunk: int | None = None,
 ) -> RunDir:
-    """Run a recipe into a folder; `start` gives the first weights. Ctrl-C saves and is raised again."""
+    """Run a recipe into a folder; `start` gives the first weights. Ctrl-C saves and is raised again.
+
+    Under torchrun the processes share the tasks, and the first of them writes.
+    """
     built = build(recipe)
     state, origin = _begin(built, start)
-    run = open_run(out, resume=resume, force=force)
-    if resume:
-        state, origin = _resume(built, run)
-    with (
-        Metrics(run.metrics, state.iteration, tensorboard) as metrics,
-        Workers(built.learner, recipe.train.batching, workers, recipe.train.chunk) as pool,
-    ):
-        _Run(built, run, origin, label).go(state, metrics, pool)
+    with joined() as ranks, TemporaryDirectory() as scratch:
+        ranks.check(recipe)
+        run = open_run(out, resume=resume, force=force) if ranks.leads else RunDir(out)
+        ranks.wait()
+        if resume:
+            state, origin = _resume(built, run)
+        # All make the same checkpoints; those of the others go where nobody looks.
+        own = run if ranks.leads else RunDir(Path(scratch))
+        with (
+            Metrics(own.metrics, state.iteration, tensorboard and ranks.leads) as metrics,
+            Workers(
+                built.learner, recipe.train.batching, workers, chunk or recipe.train.chunk, ranks
+            ) as pool,
+        ):
+            _Run(built, own, origin, label, ranks).go(state, metrics, pool)
+        ranks.wait()
     if not run.best.exists():
         raise RegrowError(
             f"{out}: no validation had a finite loss, expected one; "
@@ -101,15 +117,17 @@ def _resume(built: Built, run: RunDir) -> tuple[State, dict[str, Any]]:
 class _Run:
     """One run's fixed parts; what changes is passed from step to step."""
 
-    def __init__(self, built: Built, run: RunDir, origin: dict[str, Any], label: str) -> None:
-        self.built, self.run, self.origin, self.label = built, run, origin, label
+    def __init__(self, built: Built, run: RunDir, origin: dict[str, Any], label: str, ranks: Ranks) -> None:
+        self.built, self.run, self.origin, self.label, self.ranks = built, run, origin, label, ranks
         self.recipe = built.recipe
         self.options = built.recipe.train
         self.rounds = rounds(self.recipe.prune, self.options.iterations)
         source = open_data(self.recipe, self.recipe.data.validation)
         check, data = self.recipe.validation, self.recipe.data
         seed = stream_seed(self.recipe.seed, VALIDATION)
-        self.validation = draw(source, data, self.recipe.input, check.queries, seed, 0, check.episodes)
+        self.validation = draw(
+            source, data, self.recipe.input, check.queries, seed, *ranks.part(check.episodes)
+        )
 
     def go(self, state: State, metrics: Metrics, pool: Workers) -> None:
         """Iterate to the end, or to Ctrl-C; the folder then holds the state reached."""
@@ -121,7 +139,7 @@ class _Run:
         saved = time.monotonic()
         try:
             with (
-                Progress(total, self.label) as progress,
+                Progress(total, self.label, stream=None if self.ranks.leads else io.StringIO()) as progress,
                 batches(
                     source,
                     self.recipe.data,
@@ -130,6 +148,7 @@ class _Run:
                     options.tasks,
                     seen + state.iteration,
                     seen + total,
+                    self.ranks.part(options.tasks),
                 ) as feed,
             ):
                 progress.start_at(state.iteration)
@@ -174,7 +193,8 @@ class _Run:
         params, meta, masks, estimate = state.params, state.meta, state.masks, self.built.strategy
         recipe, seed = self.recipe, stream_seed(self.recipe.seed, EVIDENCE)
         source = open_data(recipe, recipe.data.train)
-        tasks = draw(source, recipe.data, recipe.input, recipe.data.queries, seed, 0, _EVIDENCE_TASKS)
+        part = self.ranks.part(_EVIDENCE_TASKS)
+        tasks = draw(source, recipe.data, recipe.input, recipe.data.queries, seed, *part)
 
         def squares(learner: Learner, task: Task) -> Tensors:
             return {n: g * g for n, g in estimate(learner, params, meta, masks, task).params.items()}
@@ -185,11 +205,12 @@ class _Run:
         self, state: State, tasks: Task, metrics: Metrics, pool: Workers, show: Callable[..., None]
     ) -> State:
         began = time.monotonic()
-        params, meta, masks, estimate = state.params, state.meta, state.masks, self.built.strategy
+        params, meta, masks = state.params, state.meta, state.masks
+        estimate = self._estimate(state.iteration)
         out = pool.mean(lambda learner, task: estimate(learner, params, meta, masks, task), tasks)
         state = self._step(state, out.params, out.meta)
         loss, accuracy = float(out.loss), float(out.accuracy)
-        speed = len(tasks.support_x) / (time.monotonic() - began)
+        speed = self.options.tasks / (time.monotonic() - began)
         figures = {**self._figures(loss, accuracy), "tasks_per_s": speed}
         show(state.iteration, **{name: value for name, value in figures.items() if value is not None})
         if state.iteration % _METRICS_EVERY == 0:
@@ -199,6 +220,14 @@ class _Run:
             state = self._validate(state, metrics, pool)
         return state
 
+    def _estimate(self, iteration: int) -> Strategy:
+        """The strategy at this iteration, told which steps' query losses count where not only the last."""
+        chosen: Any = self.built.strategy
+        if self.options.multi_step:
+            steps = self.options.steps or self.built.learner.steps
+            chosen = partial(chosen, shares=step_shares(steps, self.options.multi_step, iteration))
+        return chosen  # type: ignore[no-any-return]
+
     def _figures(self, loss: float, accuracy: float) -> dict[str, float | None]:
         """What is reported; JSON knows no NaN."""
         shown: dict[str, float | None] = {"loss": loss if math.isfinite(loss) else None}
@@ -207,13 +236,15 @@ class _Run:
     def _step(self, state: State, grads: Tensors, meta_grads: Tensors) -> State:
         """One outer step; a gradient that is not finite is skipped and counted."""
         options = self.options
+        grads = {n: torch.zeros_like(g) if n in self.built.held else g for n, g in grads.items()}
         norm = math.sqrt(sum(float((g * g).sum()) for g in [*grads.values(), *meta_grads.values()]))
         iteration = state.iteration + 1
         if not math.isfinite(norm):
             return replace(state, iteration=iteration, skipped=state.skipped + 1)
         scale = min(1.0, options.clip / norm) if options.clip and norm else 1.0
         share = learning_rate(1.0, options.schedule, state.iteration, options.iterations)
-        params, moments = adam(state.params, _scaled(grads, scale), state.moments, options.lr * share)
+        outer = OPTIMISERS[options.optimiser]
+        params, moments = outer(state.params, _scaled(grads, scale), state.moments, options.lr * share)
         meta, rule_moments = state.meta, state.rule_moments
         if options.rule_lr:
             meta, rule_moments = adam(meta, _scaled(meta_grads, scale), rule_moments, options.rule_lr * share)

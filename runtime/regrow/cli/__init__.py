@@ -116,6 +116,9 @@ def _complain(error: BaseException) -> int:
         text = f"{place}{error.strerror or text}; check the path and your rights to it"
     elif isinstance(error, MemoryError):
         text = f"out of memory ({text}); give fewer samples or free memory"
+    # What a refusal rests on, such as a table, keeps its lines.
+    for note in getattr(error, "__notes__", ()):
+        sys.stderr.write(f"{note}\n")
     sys.stderr.write(f"regrow: error: {text}\n")
     return REFUSED
 

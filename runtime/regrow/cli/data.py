@@ -1,22 +1,30 @@
-"""regrow data: list the data sources, show one, and write an episode as files for `adapt` and `predict`."""
+"""regrow data: list sources, prepare and check datasets, show a source, write an episode as files."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import io
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from regrow.cli.command import Command, add_force, emit, refuse_overwrite, table
 
 if TYPE_CHECKING:
+    from regrow.datasets.catalog import Dataset
     from regrow.episodes.source import Episode, Source
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the three actions."""
+    """Add the actions."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="name the sources")
+    prepare = actions.add_parser("prepare", help="fetch a dataset where asked to, and make it fast to read")
+    check = actions.add_parser("check", help="compare a dataset's files and splits with what they should be")
+    for action in (prepare, check):
+        action.add_argument("dataset", help="such as omniglot; `regrow data list` names them")
+    prepare.add_argument("--download", action="store_true", help="fetch what is missing from its publisher")
     show = actions.add_parser("show", help="say what a source holds; with --out, draw an episode of it")
     episode = actions.add_parser("episode", help="write one episode as NPZ files")
     for action in (show, episode):
@@ -27,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     episode.add_argument("--query", metavar="NPZ", help="the query samples as x and y")
     episode.add_argument("--out", metavar="NPZ", help="both: support_x, support_y, query_x, query_y")
     episode.add_argument("--names", action="store_true", help="label by class name, not by 0, 1, ...")
-    for action in (listing, show, episode):
+    for action in (listing, prepare, check, show, episode):
         # SUPPRESS: the front may define --json too, and a default here would overwrite what it read.
         action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
 
@@ -52,8 +60,11 @@ def _shape(text: str) -> tuple[int, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Do the chosen action."""
-    facts = {"list": _list, "show": _show, "episode": _episode}[args.action](args)
-    emit(args, facts, table([(name.replace("_", " "), _text(value)) for name, value in facts.items()]))
+    actions = {"list": _list, "prepare": _prepare, "check": _check, "show": _show, "episode": _episode}
+    facts = actions[args.action](args)
+    spaced = args.action != "list"  # names of sources are typed as they stand
+    rows = [(name.replace("_", " ") if spaced else name, _text(value)) for name, value in facts.items()]
+    emit(args, facts, table(rows))
     return 0
 
 
@@ -62,14 +73,56 @@ def _text(value: Any) -> str:
 
 
 def _list(args: argparse.Namespace) -> dict[str, Any]:
+    from regrow.datasets.catalog import DATASETS
+    from regrow.datasets.prepare import located
     from regrow.episodes.source import SOURCES
 
-    modules = {name: import_module(target.partition(":")[0]) for name, target in SOURCES.items()}
-    return {name: (module.__doc__ or "").partition("\n")[0] for name, module in modules.items()}
+    built_in = {name: target.partition(":")[0] for name, target in SOURCES.items() if name not in DATASETS}
+    facts = {n: (import_module(m).__doc__ or "").partition("\n")[0] for n, m in built_in.items()}
+    state = {name: "here" if located(name) else "not here" for name in DATASETS}
+    return facts | {name: f"{d.title} ({d.licence}; {state[name]})" for name, d in DATASETS.items()}
+
+
+def _prepare(args: argparse.Namespace) -> dict[str, Any]:
+    from regrow.datasets import fetch
+    from regrow.datasets.prepare import folder, load
+
+    dataset = _dataset(args.dataset)
+    terms = {"licence": dataset.licence, "citation": dataset.citation}
+    sys.stderr.write("".join(f"{name}: {text}\n" for name, text in terms.items()))
+    fetched = fetch.fetch(args.dataset) if args.download else []
+    table = load(args.dataset)
+    return {
+        **terms,
+        "note": dataset.note,
+        "fetched": [str(path) for path in fetched],
+        "samples": len(table.x),
+        "sample_shape": table.x.shape[1:],
+        "classes": len(table.names["class"]),
+        "prepared": str(folder(args.dataset)),
+    }
+
+
+def _check(args: argparse.Namespace) -> dict[str, Any]:
+    from regrow.datasets.check import check
+
+    _dataset(args.dataset)
+    return check(args.dataset)
+
+
+def _dataset(name: str) -> Dataset:
+    from regrow.datasets.catalog import DATASETS
+    from regrow.errors import SampleError
+
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(DATASETS)}"
+        raise SampleError(f"data: no dataset is called {name!r}; {hint}")
+    return DATASETS[name]
 
 
 def _show(args: argparse.Namespace) -> dict[str, Any]:
-    from regrow.episodes import png
+    from regrow.episodes import GroupSource, png
     from regrow.files import atomic_write
 
     refuse_overwrite([args.out], args.force)
@@ -77,6 +130,8 @@ def _show(args: argparse.Namespace) -> dict[str, Any]:
     facts: dict[str, Any] = {"source": args.source, "task": source.task, "sample_shape": source.sample_shape}
     if source.task == "classification":
         counts = [source.samples(i) for i in range(source.n_classes)]
+        if isinstance(source, GroupSource):
+            facts |= {"groups": list(source.groups)}
         facts |= {"classes": source.n_classes, "samples": sum(counts), "smallest_class": min(counts)}
     if args.out or source.task == "regression":
         episode = _sample(source, args)
@@ -140,4 +195,4 @@ def _sample(source: Source, args: argparse.Namespace) -> Episode:
     return sample(source, way, args.shot, args.queries, args.seed, args.index)
 
 
-COMMAND = Command("data", "list data sources, show one, write an episode to files", configure, run)
+COMMAND = Command("data", "list, prepare, check and show data; write an episode to files", configure, run)

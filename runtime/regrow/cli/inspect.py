@@ -49,6 +49,7 @@ def describe(bundle: Bundle, support: list[int]) -> dict[str, Any]:
         "parameters": [_parameter(p) for p in made.parameters],
         "adaptable": _adaptable(made.parameters),
         "sparsity": _sparsity(made.parameters),
+        "sparse": sparse_bytes(made.parameters),
         "bytes": _sizes(bundle),
         "peak_bytes": _peaks(bundle, support),
         "statistics": plain["statistics"],
@@ -87,6 +88,25 @@ def _adaptable(parameters: tuple[Parameter, ...]) -> dict[str, int]:
 def _sparsity(parameters: tuple[Parameter, ...]) -> float:
     size = sum(p.size for p in parameters)
     return 1.0 - sum(p.kept for p in parameters) / size if size else 0.0
+
+
+def sparse_bytes(parameters: tuple[Parameter, ...]) -> dict[str, float] | None:
+    """What tensors with pruned positions take, and the least they could where masks have no pattern."""
+    from regrow.values import information_bound
+
+    sparse = [p for p in parameters if p.encoding != "dense"]
+    if not sparse:
+        return None
+    bound = sum(information_bound(p.shape, p.kept, p.values) for p in sparse)
+    return {"tensors": len(sparse), "bytes": sum(p.bytes for p in sparse), "bound": round(bound, 1)}
+
+
+def sparse_text(sparse: dict[str, float]) -> str:
+    """The same in words."""
+    above = sparse["bytes"] / sparse["bound"] - 1 if sparse["bound"] else 0.0
+    side = "above" if above >= 0 else "below"
+    bound = f"the information bound of mask + values, {sparse['bound']:,.0f}"
+    return f"{sparse['bytes']:,} bytes, {abs(above):.1%} {side} {bound}"
 
 
 def _sizes(bundle: Bundle) -> dict[str, int]:
@@ -157,6 +177,7 @@ def _head(f: dict[str, Any]) -> str:
         ),
         ("sparsity", f"{f['sparsity']:.1%} of all weights are pruned"),
     ]
+    rows += [("sparse tensors", sparse_text(f["sparse"]))] if f["sparse"] else []
     return table(rows)
 
 
@@ -196,6 +217,8 @@ def _free(values: dict[str, Any], indent: str = "") -> str:
     for key, value in values.items():
         if isinstance(value, dict) and value:
             lines += [f"{indent}{key}", _free(value, indent + "  ")]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            lines += [f"{indent}{key}", *(f"{indent}  {json.dumps(row)}" for row in value)]
         else:
             lines.append(f"{indent}{key}  {value if isinstance(value, str) else json.dumps(value)}")
     return "\n".join(lines) or "none"

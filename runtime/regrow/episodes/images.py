@@ -26,9 +26,10 @@ def read(
     path: Path, shape: tuple[int, ...] | None, invert: bool
 ) -> tuple[NDArray[np.uint8], list[str] | None, list[str]]:
     """One image, a folder of images (no labels), or a folder per class: x (n, *shape), labels, names."""
-    pillow, fitting = _pillow(str(path)), _image_shape(str(path), shape)
+    fitting = _image_shape(path, shape)
+    pillow(path)  # asked for before any file is looked at
     files, labels = _files(path)
-    x = np.stack([_read_one(pillow, file, str(file), fitting, MAX_PIXELS) for file in files])
+    x = np.stack([read_one(file, fitting) for file in files])
     return (255 - x if invert else x), labels, [str(file) for file in files]
 
 
@@ -36,12 +37,11 @@ def decode(
     data: bytes, place: str, shape: tuple[int, ...], invert: bool, max_pixels: int = MAX_PIXELS
 ) -> NDArray[np.uint8]:
     """One PNG or JPEG from bytes, fitted to `shape`; `place` names it in errors."""
-    fitting = _image_shape(place, shape)
-    x = _read_one(_pillow(place), io.BytesIO(data), place, fitting, max_pixels)
+    x = _fitted(io.BytesIO(data), place, _image_shape(place, shape), max_pixels)
     return 255 - x if invert else x
 
 
-def _image_shape(place: str, shape: tuple[int, ...] | None) -> tuple[int, int, int]:
+def _image_shape(place: Path | str, shape: tuple[int, ...] | None) -> tuple[int, int, int]:
     if shape is None or len(shape) != 3 or shape[0] not in _MODES:
         raise SampleError(
             f"{place}: images need a shape (1 or 3 channels, height, width), found {shape}; "
@@ -50,7 +50,8 @@ def _image_shape(place: str, shape: tuple[int, ...] | None) -> tuple[int, int, i
     return shape[0], shape[1], shape[2]
 
 
-def _pillow(path: str) -> ModuleType:
+def pillow(path: Path | str) -> ModuleType:
+    """Pillow's image module, or an error that says what brings it."""
     try:
         import PIL.Image
     except ImportError:
@@ -74,7 +75,7 @@ def _files(path: Path) -> tuple[list[Path], list[str] | None]:
             f"{path}: {loose[0]!r} lies beside {len(folders)} folders, expected only a folder per class; "
             "move it into its class"
         )
-    inside = [_only_images(folder, _entries(folder)) for folder in folders]
+    inside = [files_of(folder) for folder in folders]
     labels = [folder.name for folder, files in zip(folders, inside, strict=True) for _ in files]
     return [file for files in inside for file in files], labels
 
@@ -82,6 +83,11 @@ def _files(path: Path) -> tuple[list[Path], list[str] | None]:
 def _entries(folder: Path) -> list[Path]:
     found = (e for e in folder.iterdir() if not e.name.startswith(".") and e.name.lower() not in _LITTER)
     return sorted(found, key=lambda entry: entry.name)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The images of one class in name order; anything else among them is refused."""
+    return _only_images(folder, _entries(folder))
 
 
 def _only_images(folder: Path, entries: list[Path]) -> list[Path]:
@@ -93,20 +99,28 @@ def _only_images(folder: Path, entries: list[Path]) -> list[Path]:
     return entries
 
 
-def _read_one(
-    pillow: ModuleType, file: Path | io.BytesIO, place: str, shape: tuple[int, int, int], max_pixels: int
+def read_one(file: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """One PNG or JPEG fitted to (channels, height, width)."""
+    return _fitted(file, str(file), shape, MAX_PIXELS)
+
+
+def _fitted(
+    file: Path | io.BytesIO, place: str, shape: tuple[int, int, int], max_pixels: int
 ) -> NDArray[np.uint8]:
     channels, height, width = shape
+    image_module = pillow(place)
     try:
         with warnings.catch_warnings():
             # Pillow warns of large images, which _check_size refuses, and of odd metadata, which is harmless.
             warnings.simplefilter("ignore")
-            with pillow.open(file, formats=("PNG", "JPEG")) as image:
+            with image_module.open(file, formats=("PNG", "JPEG")) as image:
                 _check_size(place, image, max_pixels)
                 image.draft(_MODES[channels], (width, height))  # a JPEG is decoded no larger than needed
-                fitted = _flat(image, _MODES[channels]).resize((width, height), pillow.Resampling.LANCZOS)
+                fitted = _flat(image, _MODES[channels]).resize(
+                    (width, height), image_module.Resampling.LANCZOS
+                )
     # A damaged file reaches us as any of these from Pillow's decoders.
-    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
         raise SampleError(f"{place}: cannot be decoded ({error}); save it again as PNG or JPEG") from error
     pixels = np.asarray(fitted, dtype=np.uint8).reshape(height, width, channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))

@@ -7,9 +7,10 @@
 | NAME.csv                    | every other column        | column `label` (`target`: a number to fit) |
 | folder, or one .png / .jpg  | images                    | the name of the folder that holds an image |
 
-Bytes (uint8) stay bytes, every other number becomes float32 as it stands: scaling is the model's. Nothing is
-unpickled, sizes are checked before memory is taken, and every refusal is a SampleError (a missing Pillow an
-UnsupportedError). Labels are texts, whole numbers, or (regression) floats (n, outputs).
+A column `user` says whose a sample is and is no value of it. Bytes (uint8) stay bytes, every other number
+becomes float32 as it stands: scaling is the model's. Nothing is unpickled, sizes are checked before memory is
+taken, and every refusal is a SampleError (a missing Pillow an UnsupportedError). Labels are texts, whole
+numbers, or (regression) floats (n, outputs).
 """
 
 from __future__ import annotations
@@ -131,8 +132,9 @@ def _read_npy(path: Path, shape: tuple[int, ...] | None, invert: bool) -> tuple[
 def _read_csv(path: Path, shape: tuple[int, ...] | None, invert: bool) -> tuple[Array, Labels, list[str]]:
     header, rows = _rows(path)
     at = next((header.index(name) for name in ("label", "target") if name in header), None)
+    beside = {at, header.index("user") if "user" in header else None}
     values = [
-        [_number(cell, f"{path}: line {line}") for i, cell in enumerate(row) if i != at]
+        [_number(cell, f"{path}: line {line}") for i, cell in enumerate(row) if i not in beside]
         for line, row in rows.items()
     ]
     names = [f"{path.name}:{line}" for line in rows]

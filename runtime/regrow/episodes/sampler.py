@@ -8,26 +8,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regrow.episodes.draws import Draws
-from regrow.episodes.source import ClassSource, Episode, Source
+from regrow.episodes.mixture import Mixture
+from regrow.episodes.source import BlockedSource, ClassSource, Episode, GroupSource, Source
 from regrow.errors import SampleError
 
 
-def sample(source: Source, n_way: int, k_shot: int, queries: int, seed: int, index: int) -> Episode:
+def sample(source: Source | Mixture, n_way: int, k_shot: int, queries: int, seed: int, index: int) -> Episode:
     """Draw one episode with `k_shot` support and `queries` query samples per class, none in both.
 
-    A task source has no classes: there n_way is 1.
+    A task source has no classes: there n_way is 1. Of a group source, one group is drawn;
+    of a mixture, `seed` and `index` choose the source.
     """
+    if isinstance(source, Mixture):
+        source = source.choose(seed, index)
     _check(source, n_way, k_shot, queries, index)
     if source.task == "regression":
         return source.episode(k_shot, queries, seed, index)
     draws = Draws("episode", seed, index)
-    chosen = [int(c) for c in draws.order(source.n_classes)[:n_way]]
+    in_order = False
+    if isinstance(source, GroupSource):
+        in_order = n_way == source.n_classes
+        source = source.group(int(draws.below(1, len(source.groups))[0]))
+    chosen = list(range(n_way)) if in_order else [int(c) for c in draws.order(source.n_classes)[:n_way]]
     support, query = [], []
     for c in chosen:
-        _check_class(source, c, k_shot, queries)
-        picks = draws.order(source.samples(c))[: k_shot + queries]
+        picks = _picks(source, c, k_shot, queries, draws)
         x = source.take(c, picks)
         support.append(x[:k_shot])
         query.append(x[k_shot:])
@@ -62,6 +70,26 @@ def _check(source: Source, n_way: int, k_shot: int, queries: int, index: int) ->
             f"episode: n_way is {n_way}, expected 2 to {source.n_classes} (the classes of this source); "
             "ask for fewer ways or open a source with more classes"
         )
+
+
+def _picks(source: ClassSource, c: int, k_shot: int, queries: int, draws: Draws) -> NDArray[np.int64]:
+    """Support, then query samples of one class; no block on both sides."""
+    _check_class(source, c, k_shot, queries)
+    order = draws.order(source.samples(c))
+    blocks = source.blocks(c) if isinstance(source, BlockedSource) else None
+    if blocks is None:
+        return order[: k_shot + queries]
+    # Support from as few blocks as possible, in drawn order, so that most are left to ask about.
+    first = {int(b): i for i, b in reversed(list(enumerate(blocks[order])))}
+    together = order[np.argsort([first[int(b)] for b in blocks[order]], kind="stable")]
+    support = together[:k_shot]
+    rest = order[~np.isin(blocks[order], blocks[support])]
+    if len(rest) < queries:
+        raise SampleError(
+            f"episode: class {source.classes[c]!r} has {len(rest)} samples outside the blocks of its "
+            f"support, expected at least {queries}; ask for fewer shots or queries"
+        )
+    return np.concatenate([support, rest[:queries]])
 
 
 def _check_class(source: ClassSource, c: int, k_shot: int, queries: int) -> None:

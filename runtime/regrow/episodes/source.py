@@ -1,7 +1,8 @@
 """What a data source is, and the table of those that have a name.
 
-A class source hands out samples by (class, sample) number and knows nothing of episodes. A task source (a
-regression problem has no classes) makes its episodes itself. A new source is one file and one row of SOURCES.
+A class source hands out samples by (class, sample) number and knows nothing of episodes. A group source holds
+one class source per person or device. A task source (a regression problem has no classes) makes its episodes
+itself. A new source is one file and one row of SOURCES.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import signature
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from regrow.datasets.catalog import DATASETS
 from regrow.errors import SampleError
 
 # name -> "module:function"; the function takes the text after the colon, then keyword arguments.
@@ -23,6 +25,9 @@ SOURCES: dict[str, str] = {
     "glyphs": "regrow.episodes.glyphs:glyphs",
     "sine": "regrow.episodes.sine:sine",
     "files": "regrow.episodes.files:files",
+    "users": "regrow.episodes.users:users",
+    **{name: f"regrow.datasets.sources:{name}" for name in DATASETS},
+    "mixture": "regrow.episodes.mixture:mixture",
 }
 
 
@@ -61,6 +66,38 @@ class ClassSource(Protocol):
         """The named samples of a class, (len(indices), *sample_shape)."""
 
 
+@runtime_checkable
+class BlockedSource(Protocol):
+    """A class source some of whose samples belong together: no episode has one block on both sides."""
+
+    def blocks(self, class_index: int) -> NDArray[np.int64] | None:
+        """The block of every sample of a class; None where each stands alone."""
+
+
+@runtime_checkable
+class GroupSource(Protocol):
+    """Samples of the same classes from several people or devices; an episode stays with one of them.
+
+    Classes are the same for everyone, so an episode of all of them keeps their order: label j is classes[j].
+    """
+
+    @property
+    def task(self) -> Literal["classification"]: ...
+    @property
+    def classes(self) -> Sequence[str]: ...
+    @property
+    def groups(self) -> Sequence[str]: ...
+    @property
+    def n_classes(self) -> int: ...
+    @property
+    def sample_shape(self) -> tuple[int, ...]: ...
+    def samples(self, class_index: int) -> int:
+        """How many samples all groups have of a class."""
+
+    def group(self, index: int) -> ClassSource:
+        """What one of `groups` recorded."""
+
+
 class TaskSource(Protocol):
     """Problems without classes: support and query points of one drawn task."""
 
@@ -72,7 +109,7 @@ class TaskSource(Protocol):
         """Task number `index` of `seed`."""
 
 
-Source = ClassSource | TaskSource
+Source = ClassSource | GroupSource | TaskSource
 
 
 def open_source(spec: str, **args: Any) -> Source:
@@ -96,6 +133,6 @@ def open_source(spec: str, **args: Any) -> Source:
 def open_classes(spec: str, **args: Any) -> ClassSource:
     """Open a source that must have classes."""
     source = open_source(spec, **args)
-    if source.task != "classification":
-        raise SampleError(f"source {spec!r}: is {source.task}, expected classes; use another source")
+    if source.task != "classification" or isinstance(source, GroupSource):
+        raise SampleError(f"source {spec!r}: is no plain set of classes, expected one; use another source")
     return source

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from regrow.cli.data import COMMAND
-from regrow.episodes import open_source, png, sample
+from regrow.episodes import SOURCES, open_source, png, sample
 from regrow.episodes.readers import load_samples
 from regrow.errors import RegrowError, SampleError
 
@@ -27,7 +27,7 @@ def _json(capsys: pytest.CaptureFixture[str], *argv: object) -> dict[str, object
 
 
 def test_list_names_every_source(capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(_json(capsys, "list")) == {"glyphs", "sine", "files"}
+    assert set(_json(capsys, "list")) == set(SOURCES)
     assert _run("list") == 0
     assert "stroke program" in capsys.readouterr().out
 

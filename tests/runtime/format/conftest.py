@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from regrow import bundle
-from regrow.encoding import Values
 from regrow.errors import BundleError
 from regrow.manifest import Adaptable, InputSpec, Manifest, OutputSpec, Policy, RuleSpec, SelfTest, TensorSpec
+from regrow.values import Values, rounded
 
 Array = NDArray[Any]
 Tiny = tuple[Manifest, dict[str, Array]]
@@ -31,7 +31,7 @@ PROGRAM = {
 
 
 def make_tiny() -> Tiny:
-    """A valid bundle with every encoding in it: dense, bitmask, rice; fp32 and fp16."""
+    """A valid bundle with every encoding in it: dense, bitmask, rice; fp32, fp16 and int8."""
     rng = np.random.default_rng(7)
     tensors: dict[str, Array] = {}
     entries = []
@@ -39,19 +39,22 @@ def make_tiny() -> Tiny:
         ("dense", "all", 1.0, "fp32"),
         ("bits", "none", 0.5, "fp16"),
         ("gaps", "kept", 0.05, "fp32"),
+        ("steps", "all", 1.0, "int8"),
+        ("rows", "pruned", 0.05, "int8"),
     )
     for name, adaptable, density, values in cases:
         w = rng.standard_normal((16, 25)).astype(np.float32)
         kept = rng.random(w.shape) < density
-        entry, parts = bundle.pack_parameter(
-            f"{name}.weight", np.where(kept, w, np.float32(0)), adaptable, kept, values
-        )
+        w = rounded(np.where(kept, w, np.float32(0)), values)
+        entry, parts = bundle.pack_parameter(f"{name}.weight", w, adaptable, kept, values)
         entries.append(entry)
         tensors |= parts
     tensors["meta.lr"] = np.full((3,), 0.1, np.float32)
     tensors["state.m"] = np.zeros((2, 2), np.float32)
     tensors["stat.bn.mean"] = np.arange(4, dtype=np.float32)
-    tensors["program.predict"] = bundle.pack_blob(json.dumps(PROGRAM).encode())
+    program = json.dumps(PROGRAM).encode()
+    programs = bundle.pack_blobs("programs", {"step": program, "predict": program})
+    tensors |= {f"program.{name}": blob for name, blob in programs.items()}
     tensors["onnx.predict"] = bundle.pack_blob(b"an onnx graph")
     manifest = Manifest(
         name="tiny",
@@ -63,7 +66,7 @@ def make_tiny() -> Tiny:
         state=(TensorSpec("m", (2, 2)),),
         rule=RuleSpec("sgd", "regrow_trainer.rules.sgd:sgd", {"lr": 0.1}, 3, (TensorSpec("lr", (3,)),)),
         policy=Policy("support", 2, 5, 1.0),
-        programs={"predict": "program.predict"},
+        programs={"step": "program.step", "predict": "program.predict"},
         graphs={"predict": "onnx.predict"},
         peak_bytes={"5": 1000, "25": 4000},
         selftest=SelfTest(1, 5, 5, (1.6, 1.2), (0.5, -0.5), 1e-4),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from regrow import bundle, container, encoding
 from regrow.errors import BundleError, RegrowError
@@ -24,11 +25,12 @@ def test_round_trip(tiny: Tiny, tiny_file: Path) -> None:
     assert made.manifest == manifest
     assert made.path == str(tiny_file)
     assert made.digest == container.read(tiny_file).digest
-    assert [p.encoding for p in made.manifest.parameters] == ["dense", "bitmask", "rice"]
+    assert [p.encoding for p in made.manifest.parameters] == ["dense", "bitmask", "rice", "dense", "rice"]
     np.testing.assert_array_equal(made.params["dense.weight"], tensors["dense.weight"])
-    assert set(made.kept) == {"bits.weight", "gaps.weight"}
+    assert set(made.kept) == {"bits.weight", "gaps.weight", "rows.weight"}
     for name, mask in made.kept.items():
         values = tensors[f"{name}.values"].astype(np.float32)
+        values *= tensors["rows.weight.scales"][np.nonzero(mask)[0]] if name == "rows.weight" else 1
         np.testing.assert_array_equal(made.params[name][mask], values)
         assert not made.params[name][~mask].any()
     assert made.meta["lr"].shape == (3,)
@@ -49,8 +51,8 @@ def test_programs_and_graphs(tiny_file: Path) -> None:
     assert made.program("predict").ops[0].kind == "linear"
     with pytest.raises(BundleError, match=r"manifest\.graphs\.adapt: found nothing"):
         made.graph("adapt")
-    with pytest.raises(BundleError, match=r"manifest\.programs\.step: found nothing"):
-        made.program("step")
+    with pytest.raises(BundleError, match=r"manifest\.programs\.finish: found nothing"):
+        made.program("finish")
 
 
 def test_writing_leaves_the_caller_s_arrays_writable(tiny: Tiny, tmp_path: Path) -> None:
@@ -85,6 +87,51 @@ def test_a_bomb_is_refused_before_it_unfolds() -> None:
     assert time.perf_counter() - start < 5
 
 
+def test_programs_share_the_words_of_step_and_graphs_those_of_adapt(tiny_file: Path) -> None:
+    tensors = bundle.read(tiny_file).tensors
+    assert tensors["program.predict"].nbytes < tensors["program.step"].nbytes / 4
+    blobs = {"adapt": bytes(range(200)), "predict": bytes(range(50, 200)), "other": bytes(range(150))}
+    packed = bundle.pack_blobs("graphs", blobs)
+    for name, data in blobs.items():
+        dictionary = b"" if name == "adapt" else blobs["adapt"]
+        assert bundle.unpack_blob(packed[name], "g", dictionary) == data
+    assert packed["predict"].nbytes < 30 < packed["adapt"].nbytes
+
+
+def test_a_stream_whose_dictionary_is_not_there_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    manifest, tensors = tiny()
+    lone = replace(manifest, programs={"predict": "program.predict"})
+    wrong = tensors | {"program.step": bundle.pack_blob(b"{}")}
+    cases = (
+        (lone, tensors, r"manifest\.programs\.step: found nothing, expected the name of a tensor"),
+        (manifest, wrong, r"program\.predict: found no zlib data"),
+        (manifest, tensors | {"program.step": tensors["program.predict"]}, r"program\.step: found no zlib"),
+    )
+    for made, stored, message in cases:
+        bundle.write(tmp_path / "a.regrow", made, stored)
+        with pytest.raises(BundleError, match=message):
+            bundle.read(tmp_path / "a.regrow").program("predict")
+
+
+def test_a_file_of_version_1_is_read_and_has_no_dictionary(tiny: Tiny, tmp_path: Path) -> None:
+    manifest, tensors = tiny()
+    old = replace(manifest, format_version=1, parameters=manifest.parameters[:3])
+    bundle.write(tmp_path / "a.regrow", old, tensors)
+    made = bundle.read(tmp_path / "a.regrow")
+    assert made.manifest == old
+    assert made.program("step").ops[0].kind == "linear"
+    with pytest.raises(BundleError, match=r"program\.predict: found no zlib data"):
+        made.program("predict")
+
+
+def test_a_reader_of_version_1_refuses_int8_by_the_version(
+    tiny_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regrow.manifest.FORMAT_VERSION", 1)
+    with pytest.raises(BundleError, match=r"format_version: found 2, expected at most 1; a newer regrow"):
+        bundle.read(tiny_file)
+
+
 @pytest.mark.parametrize("cut", [0, 1, 2, 10, -1])
 def test_a_cut_or_padded_stream_is_refused(cut: int) -> None:
     good = bundle.pack_blob(b"an onnx graph")
@@ -103,6 +150,12 @@ def test_a_flipped_stream_is_refused() -> None:
 
 
 Change = Callable[[dict[str, Any]], object]
+
+
+def _scales(name: str, scales: NDArray[Any]) -> Change:
+    return lambda t: t.update({f"{name}.weight.scales": scales})
+
+
 BAD: list[tuple[Change, str, str]] = [
     (lambda t: t.pop("dense.weight"), "dense.weight", "no such tensor"),
     (lambda t: t.pop("gaps.weight.gaps"), "gaps.weight.gaps", "no such tensor"),
@@ -131,6 +184,18 @@ BAD: list[tuple[Change, str, str]] = [
         "found 0 set bits",
     ),
     (lambda t: t["gaps.weight.gaps"].__setitem__(0, 77), "gaps.weight.gaps", "k = [77]"),
+    (lambda t: t.pop("steps.weight.scales"), "steps.weight.scales", "no such tensor"),
+    (lambda t: t.update({"steps.weight": np.zeros((16, 25), np.float32)}), "steps.weight", "int8 as"),
+    (_scales("steps", np.ones(15, np.float32)), "parameters[3].bytes", "the stored bytes"),
+    (_scales("steps", np.ones((16, 1), np.float32)), "steps.weight.scales", "found float32[16, 1]"),
+    (_scales("rows", np.ones(16, np.int32)), "rows.weight.scales", "found int32[16]"),
+    (_scales("rows", np.zeros(16, np.float32)), "rows.weight.scales", "found 0.0, expected scales from"),
+    (_scales("rows", -np.ones(16, np.float32)), "rows.weight.scales", "found -1.0"),
+    (_scales("rows", np.full(16, np.nan, np.float32)), "rows.weight.scales", "found nan"),
+    (_scales("steps", np.full(16, np.inf, np.float32)), "steps.weight.scales", "found inf"),
+    (_scales("steps", np.full(16, 2.0**121, np.float32)), "steps.weight.scales", "found 2.6"),
+    (_scales("steps", np.full(16, 1e-40, np.float32)), "steps.weight.scales", "found 1e-40"),
+    (lambda t: t["steps.weight"].__setitem__((3, 4), -128), "steps.weight", "found a value of -128"),
 ]
 
 

@@ -144,7 +144,11 @@ BAD: list[tuple[Change, str, str]] = [
     (lambda m, t: m["state"][0].update(shape=[4]), "delta.state", "m float32[2, 2]"),
     (lambda m, t: t.pop("state.m"), "state.m", "no such tensor"),
     (lambda m, t: t.update({"stat.bn.mean": np.zeros(3, np.float32)}), "stat.bn.mean", "float32[4]"),
-    (lambda m, t: t.update({"param.dense.weight": np.zeros((16, 25), np.float16)}), "param.dense", "half"),
+    (
+        lambda m, t: t.update({"param.dense.weight": np.zeros((16, 25), np.float16)}),
+        "param.dense",
+        "found float16",
+    ),
     (lambda m, t: t.update({"param.dense.weight": np.zeros(400, np.float32)}), "param.dense", "[16, 25]"),
     (lambda m, t: t["param.gaps.weight.gaps"].__setitem__(-1, 255), "param.gaps.weight.gaps", "expected"),
 ]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrow import bundle, container, encoding, fields, manifest
+from regrow import bundle, container, encoding, fields, manifest, values
 from regrow.manifest import InputSpec, Manifest, OutputSpec, Policy, RuleSpec, SelfTest, TensorSpec
 
 PAGE = Path(__file__).parents[3] / "docs" / "bundle.md"
@@ -29,10 +29,12 @@ def golden() -> tuple[Manifest, dict[str, Any]]:
     kept = np.zeros(sparse.shape, np.bool_)
     kept.flat[[3, 4, 17, 39]] = True
     masked = np.array([1, 0, 0.5, 0, 0, 2, 0, -1], np.float32)
+    steps = np.array([[0.25, -31.75], [127.0, 0.5]], np.float32)
     packed = [
         bundle.pack_parameter("head.bias", np.array([0.25, -1.0], np.float32), "all"),
         bundle.pack_parameter("conv.weight", sparse, "kept", kept),
         bundle.pack_parameter("norm.weight", masked, "none", masked != 0, "fp16"),
+        bundle.pack_parameter("head.weight", steps, "all", None, "int8"),
     ]
     tensors: dict[str, Any] = {name: array for _, parts in packed for name, array in parts.items()}
     tensors["meta.lr"] = np.array(0.1, np.float32)
@@ -116,10 +118,11 @@ def test_the_shown_file_reads_as_written(tmp_path: Path) -> None:
     write_golden(tmp_path)
     made = bundle.read(tmp_path / "golden.regrow")
     assert made.manifest == golden()[0]
-    assert [p.encoding for p in made.manifest.parameters] == ["dense", "rice", "bitmask"]
+    assert [p.encoding for p in made.manifest.parameters] == ["dense", "rice", "bitmask", "dense"]
     assert made.params["conv.weight"].reshape(-1)[[3, 17, 39]].tolist() == [1.0, 0.5, -2.0]
     assert np.signbit(made.params["conv.weight"].flat[4])
     assert made.params["norm.weight"].tolist() == [1, 0, 0.5, 0, 0, 2, 0, -1]
+    assert made.params["head.weight"].tolist() == [[0.25, -31.75], [127, 0]]
     assert made.program("predict").outputs == ("x",)
 
 
@@ -132,11 +135,14 @@ def test_the_shown_file_reads_as_written(tmp_path: Path) -> None:
         f"{fields.MAX_DEPTH} levels",
         "2^53",
         "2^28",
+        "2^-126 to 2^120",
+        "-127 to 127",
         f"`format_version` {manifest.FORMAT_VERSION}",
     ],
 )
 def test_the_page_states_the_limits_of_the_code(limit: str) -> None:
     assert (fields.MAX_INT, encoding.MAX_SPARSE) == (2**53, 2**28)
+    assert (values.MIN_SCALE, values.MAX_SCALE) == (2.0**-126, 2.0**120)
     assert limit in " ".join(PAGE.read_text("utf-8").split())
 
 

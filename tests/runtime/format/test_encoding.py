@@ -12,8 +12,9 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from regrow import encoding
-from regrow.encoding import Kind, Values, decode, encode, encode_sparse
+from regrow.encoding import Kind, decode, encode, encode_sparse
 from regrow.errors import BundleError
+from regrow.values import Values, information_bound
 
 CONV4 = ((64, 1, 3, 3), (64, 64, 3, 3), (64, 64, 3, 3), (64, 64, 3, 3))
 shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=9)
@@ -121,16 +122,18 @@ def test_the_smallest_kind_is_chosen(sparsity: float, kind: Kind) -> None:
 
 
 # Entropy bounds for 111,168 weights: n H(p) / 8 index bytes plus the values.
-@pytest.mark.parametrize(("values", "bound"), [("fp32", 75_181), ("fp16", 41_829)])
+@pytest.mark.parametrize(("values", "bound"), [("fp32", 75_181), ("fp16", 41_829), ("int8", 26_177)])
 def test_conv4_at_85_percent_is_near_the_entropy_bound(values: Values, bound: int) -> None:
     rng = np.random.default_rng(1)
-    total = 0
+    total, stated = 0, 0.0
     for shape in CONV4:
         kept = random_mask(rng, shape, 0.85)
         encoded = encode(masked(rng, kept), kept, values)
         assert encoded.kind == "rice"
         total += encoded.nbytes
+        stated += information_bound(shape, int(np.count_nonzero(kept)), values)
     assert total <= 1.03 * bound
+    assert stated == pytest.approx(bound, rel=1e-3)
     assert total <= 1.005 * bound  # what Rice coding reaches; 1.03 is the promise
 
 

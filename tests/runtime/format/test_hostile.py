@@ -65,9 +65,9 @@ def test_wrong_hash_says_both(good: bytes, refused: Refused) -> None:
 def test_newer_version_is_refused_by_name(edited: Callable[..., bytes], refused: Refused) -> None:
     def change(manifest: dict[str, Any]) -> None:
         manifest.clear()  # of a newer format nothing else is known
-        manifest["format_version"] = 2
+        manifest["format_version"] = 3
 
-    refused(edited(change), "manifest.format_version", "found 2", "at most 1", "pip install -U regrow")
+    refused(edited(change), "manifest.format_version", "found 3", "at most 2", "pip install -U regrow")
 
 
 @pytest.mark.parametrize("length", [2**24 + 1, 2**63, 2**64 - 1])

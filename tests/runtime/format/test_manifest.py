@@ -59,7 +59,7 @@ def test_every_missing_key_is_named(good: Manifest) -> None:
 
 
 BAD: list[tuple[Edit, str, str]] = [
-    (lambda m: m.update(format_version=2), "format_version", "2, expected at most 1; a newer regrow"),
+    (lambda m: m.update(format_version=3), "format_version", "3, expected at most 2; a newer regrow"),
     (lambda m: m.update(format_version=0), "format_version", "an integer >= 1"),
     (lambda m: m.update(format_version="1"), "format_version", "found '1'"),
     (lambda m: m.update(format_version=True), "format_version", "found True"),
@@ -88,12 +88,18 @@ BAD: list[tuple[Edit, str, str]] = [
     (lambda m: m["parameters"][1].update(adaptable="some"), "parameters[1].adaptable", "one of none"),
     (lambda m: m["parameters"][1].update(encoding="gzip"), "parameters[1].encoding", "one of dense"),
     (lambda m: m["parameters"][1].update(values="fp8"), "parameters[1].values", "one of fp32"),
+    (
+        lambda m: m.update(format_version=1),
+        "parameters[3].values",
+        "found 'int8', expected one of fp32, fp16;",
+    ),
+    (lambda m: m["parameters"][0].update(shape=[], kept=1, values="int8"), "parameters[0].values", "fp16;"),
     (lambda m: m["parameters"][1].update(kept=-1), "parameters[1].kept", "from 0 to 400"),
     (lambda m: m["parameters"][1].update(kept=401), "parameters[1].kept", "from 0 to 400"),
     (lambda m: m["parameters"][0].update(kept=399), "parameters[0].kept", "from 400 to 400"),
     (lambda m: m["parameters"][1].update(bytes=1.5), "parameters[1].bytes", "an integer"),
     (lambda m: m.update(parameters={}), "parameters", "a list"),
-    (lambda m: m["parameters"].append(None), "parameters[3]", "found None, expected an object"),
+    (lambda m: m["parameters"].append(None), "parameters[5]", "found None, expected an object"),
     (lambda m: m["statistics"][0].update(dtype="complex64"), "statistics[0].dtype", "one of float32"),
     (lambda m: m["state"].append(m["state"][0]), "state", "each name once"),
     (lambda m: m["rule"].update(steps=0), "rule.steps", "an integer >= 1"),

@@ -13,8 +13,12 @@ from regrow_trainer.tables import call, parameters_of, path_of
 
 # name -> "module:callable"; `input_shape` and `outputs` are filled in from the data where it takes them.
 BACKBONES: dict[str, str] = {
+    "conv1d": "regrow_trainer.backbones.conv1d:Conv1d",
     "conv4": "regrow_trainer.backbones.conv4:Conv4",
     "mlp": "regrow_trainer.backbones.mlp:MLP",
+    "resnet12": "regrow_trainer.backbones.resnet:ResNet12",
+    "resnet20": "regrow_trainer.backbones.resnet:ResNet20",
+    "supermask": "regrow_trainer.backbones.supermask:supermask",
 }
 
 

@@ -10,20 +10,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from regrow_trainer.backbones.context import empty_context, joined
+
 
 class MLP(nn.Module):
-    """`hidden` layers with ReLU between a flattened input and a linear `head`."""
+    """`hidden` layers with ReLU between a flattened input and a linear `head`.
+
+    A `context` of that many numbers joins the input.
+    """
 
     def __init__(
-        self, input_shape: Sequence[int] = (1,), outputs: int = 1, hidden: Sequence[int] = (40, 40)
+        self,
+        input_shape: Sequence[int] = (1,),
+        outputs: int = 1,
+        hidden: Sequence[int] = (40, 40),
+        context: int = 0,
     ) -> None:
         super().__init__()
-        widths = [math.prod(input_shape), *hidden]
+        self.context = empty_context(context) if context else None
+        widths = [math.prod(input_shape) + context, *hidden]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.head = nn.Linear(widths[-1], outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.flatten(x, 1)
+        if self.context is not None:
+            x = joined(x, self.context)
         for layer in self.layers:
             x = F.relu(layer(x))
         head: Tensor = self.head(x)

@@ -18,8 +18,12 @@ from regrow_trainer.tensors import Tensors
 # name -> "module:function that makes the rule"
 RULES: dict[str, str] = {
     "adam": "regrow_trainer.rules.adam:adam",
+    "bmp": "regrow_trainer.rules.bmp:bmp",
+    "meta_sgd": "regrow_trainer.rules.meta_sgd:meta_sgd",
     "momentum": "regrow_trainer.rules.momentum:momentum",
+    "pamela": "regrow_trainer.rules.pamela:pamela",
     "sgd": "regrow_trainer.rules.sgd:sgd",
+    "step_rates": "regrow_trainer.rules.step_rates:step_rates",
 }
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from regrow_trainer.learner import Learner, Task
-from regrow_trainer.tables import follow, path_of
+from regrow.errors import UnsupportedError
+from regrow_trainer.learner import Learner, Scores, Task
+from regrow_trainer.tables import follow, parameters_of, path_of
 from regrow_trainer.tensors import Tensors
 
 # name -> "module:function"
 STRATEGIES: dict[str, str] = {
     "first_order": "regrow_trainer.strategies.first_order:first_order",
+    "reptile": "regrow_trainer.strategies.reptile:reptile",
     "second_order": "regrow_trainer.strategies.second_order:second_order",
 }
 
@@ -27,14 +32,55 @@ class Outcome(NamedTuple):
 
 
 class Strategy(Protocol):
-    """Made of torch operations only, so that it can be mapped over tasks."""
+    """Made of torch operations only, so that it can be mapped over tasks.
+
+    One that follows the query loss may list a parameter `shares`, the weight of that loss after each step;
+    keyword-only parameters are what a recipe's `train.strategy_args` may set.
+    """
 
     def __call__(
         self, learner: Learner, params: Tensors, meta: Tensors, masks: Tensors, task: Task
     ) -> Outcome: ...
 
 
-def strategy(name: str) -> Strategy:
-    """Look a strategy up by name or dotted path."""
-    found: Strategy = follow("strategy", path_of("strategy", name, STRATEGIES))
-    return found
+def strategy(
+    name: str, args: Mapping[str, Any] | None = None, steps: int = 0, *, shared: bool = False
+) -> Strategy:
+    """Look a strategy up by name or dotted path; `steps` replaces the learner's while training.
+
+    `shared`: it will be given `shares`.
+    """
+    path = path_of("strategy", name, STRATEGIES)
+    found: Strategy = follow("strategy", path)
+    known = parameters_of("strategy", path)
+    options = [n for n, p in known.items() if p.kind is p.KEYWORD_ONLY]
+    wrong = sorted(set(args or {}) - set(options))
+    if wrong:
+        raise UnsupportedError(
+            f"strategy: {name}: found {', '.join(wrong)}; expected arguments: {', '.join(options) or 'none'}"
+        )
+    if shared and "shares" not in known:
+        raise UnsupportedError(
+            f"strategy: {name} does not look at the query loss, expected one that does for "
+            "train.multi_step; use second_order or first_order"
+        )
+    chosen: Strategy = partial(found, **args) if args else found
+    return partial(_with_steps, chosen, steps) if steps else chosen
+
+
+def _with_steps(chosen: Strategy, steps: int, learner: Learner, *rest: Any, **options: Any) -> Outcome:
+    return chosen(replace(learner, steps=steps), *rest, **options)
+
+
+def query_loss(
+    learner: Learner, path: Sequence[Tensors], task: Task, shares: Sequence[float]
+) -> tuple[Tensor, Scores]:
+    """Query loss after the last step; with `shares`, a weighted sum of it after every step (MAML++)."""
+    scores = learner.query_scores(path[-1], task)
+    if not shares:
+        return scores.loss, scores
+    loss = shares[-1] * scores.loss
+    for share, params in zip(shares[:-1], path[1:-1], strict=True):
+        if share:
+            loss = loss + share * learner.query_scores(params, task).loss
+    return loss, scores

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 from torch.func import grad_and_value
 
 from regrow_trainer.learner import Learner, Scores, Task
-from regrow_trainer.strategies import Outcome
+from regrow_trainer.strategies import Outcome, query_loss
 from regrow_trainer.tensors import Tensors
 
 
-def first_order(learner: Learner, params: Tensors, meta: Tensors, masks: Tensors, task: Task) -> Outcome:
+def first_order(
+    learner: Learner,
+    params: Tensors,
+    meta: Tensors,
+    masks: Tensors,
+    task: Task,
+    shares: Sequence[float] = (),
+) -> Outcome:
     """Walk the inner steps once for their gradients, then differentiate the same updates with those fixed."""
-    path: list[Tensors] = []
+    inner: list[Tensors] = []
     moved, state = params, learner.initial_state(params, meta)
     for step in range(learner.steps):
-        path.append(learner.gradients(moved, task.support_x, task.support_y))
+        inner.append(learner.gradients(moved, task.support_x, task.support_y))
         if step + 1 < learner.steps:
-            moved, state = learner.apply(moved, meta, masks, path[-1], state, step)
+            moved, state = learner.apply(moved, meta, masks, inner[-1], state, step)
 
     def outer(params: Tensors, meta: Tensors) -> tuple[Tensor, Scores]:
-        state = learner.initial_state(params, meta)
-        for step, grads in enumerate(path):
-            params, state = learner.apply(params, meta, masks, grads, state, step)
-        scores = learner.query_scores(params, task)
-        return scores.loss, scores
+        path, state = [params], learner.initial_state(params, meta)
+        for step, grads in enumerate(inner):
+            params, state = learner.apply(path[-1], meta, masks, grads, state, step)
+            path.append(params)
+        return query_loss(learner, path, task, shares)
 
     (grads, meta_grads), (_, scores) = grad_and_value(outer, argnums=(0, 1), has_aux=True)(params, meta)
     return Outcome(grads, meta_grads, scores.loss, scores.accuracy)

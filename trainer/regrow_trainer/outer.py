@@ -1,4 +1,4 @@
-"""Adam as a pure function: an interrupted step leaves the state before it whole."""
+"""The outer optimisers as pure functions: an interrupted step leaves the state before it whole."""
 
 from __future__ import annotations
 
@@ -35,3 +35,11 @@ def adam(params: Tensors, grads: Tensors, moments: Moments, lr: float) -> tuple[
     scale = (1 - BETA2**step) ** -0.5
     new = {n: p - rate * first[n] / (second[n].sqrt() * scale + EPSILON) for n, p in params.items()}
     return new, Moments(first, second, step)
+
+
+def sgd(params: Tensors, grads: Tensors, moments: Moments, lr: float) -> tuple[Tensors, Moments]:
+    """One plain step: what Reptile, whose gradient is a difference of weights, is defined with."""
+    return {n: p - lr * grads[n] for n, p in params.items()}, moments
+
+
+OPTIMISERS = {"adam": adam, "sgd": sgd}

@@ -1,0 +1,156 @@
+"""Meta-training speed: second-order MAML, Conv4-64, Omniglot's shapes, 32 tasks of five steps, one gradient.
+
+    pip download --no-deps --no-binary :all: learn2learn==0.2.0 && tar xzf learn2learn-0.2.0.tar.gz
+    python -m benchmarks.training_speed --learn2learn learn2learn-0.2.0
+
+Three ways to the same meta-gradient, in one process, taking turns: this trainer, learn2learn's MAML, and a
+plain loop over tasks with `torch.autograd`. All three are held to the same gradient before anything is timed.
+On one thread time is the processor's, so that other work on the machine does not count; on more it is the
+clock's.
+
+learn2learn 0.2.0 carries C made for Python 3.10 and does not build on later ones; its MAML is pure Python and
+is imported from the unpacked source without the package's front.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+import types
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from regrow.bench.machine import describe
+from regrow.episodes import open_source
+from regrow.progress import track
+from regrow_trainer.backbones.conv4 import Conv4
+from regrow_trainer.batching import Workers
+from regrow_trainer.feed import draw
+from regrow_trainer.learner import Learner, Task, initial_params, make_learner
+from regrow_trainer.recipe import Data, Input
+from regrow_trainer.rules.sgd import sgd
+from regrow_trainer.strategies.second_order import second_order
+from regrow_trainer.tensors import Tensors
+
+DATA = Data(train="glyphs:train", validation="glyphs:val", test="glyphs:test", queries=5)
+LR, STEPS, TASKS = 0.1, 5, 32
+SAME = 1e-3  # relative distance of two gradients of one meta-batch in float32
+Gradient = Callable[[Task], Tensors]
+
+
+def ours(learner: Learner, params: Tensors, pool: Workers) -> Gradient:
+    """As `regrow train` does it."""
+    meta = learner.rule.meta(params)
+    return lambda tasks: pool.mean(lambda one, task: second_order(one, params, meta, {}, task), tasks).params
+
+
+def plain_loop(module: nn.Module) -> Gradient:
+    """As a tutorial does it: one task after the other, `create_graph` in the inner loop."""
+
+    def gradient(tasks: Task) -> Tensors:
+        params = dict(module.named_parameters())
+        total: Tensor = torch.zeros(())
+        for support_x, support_y, query_x, query_y in zip(*tasks, strict=True):
+            fast: dict[str, Tensor] = dict(params)
+            for _ in range(STEPS):
+                loss = F.cross_entropy(functional_call(module, fast, (support_x,)), support_y)
+                grads = torch.autograd.grad(loss, list(fast.values()), create_graph=True)
+                fast = {n: p - LR * g for (n, p), g in zip(fast.items(), grads, strict=True)}
+            total = total + F.cross_entropy(functional_call(module, fast, (query_x,)), query_y)
+        grads = torch.autograd.grad(total / TASKS, list(params.values()))
+        return dict(zip(params, grads, strict=True))
+
+    return gradient
+
+
+def learn2learn(module: nn.Module, folder: Path) -> Gradient:
+    """As its own examples do it: clone, adapt, backward per task, gradients added up."""
+    for name in ("learn2learn", "learn2learn.algorithms"):
+        bare = types.ModuleType(name)
+        bare.__path__ = [str(folder.joinpath(*name.split(".")))]
+        sys.modules[name] = bare
+    maml = import_module("learn2learn.algorithms.maml").MAML(module, lr=LR, first_order=False)
+
+    def gradient(tasks: Task) -> Tensors:
+        maml.zero_grad()
+        for support_x, support_y, query_x, query_y in zip(*tasks, strict=True):
+            learner = maml.clone()
+            for _ in range(STEPS):
+                learner.adapt(F.cross_entropy(learner(support_x), support_y))
+            torch.autograd.backward(F.cross_entropy(learner(query_x), query_y))
+        named = module.named_parameters()
+        return {n: p.grad.detach() / TASKS for n, p in named if p.grad is not None}
+
+    return gradient
+
+
+def apart(a: Tensors, b: Tensors) -> float:
+    """Relative distance of two gradients."""
+    flat = [torch.cat([d[n].flatten() for n in sorted(a)]) for d in (a, b)]
+    return float((flat[0] - flat[1]).norm() / flat[1].norm())
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds per iteration, round by round, and their ratios within a round."""
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    module = Conv4((1, 28, 28), 5, options.width, downsample=options.downsample)
+    learner = make_learner(module, sgd(LR), ("*",), STEPS, "cross_entropy", "transductive")
+    tasks = draw(open_source("glyphs:train"), DATA, Input(), DATA.queries, 0, 0, TASKS)
+    clock = time.process_time if options.threads == 1 else time.perf_counter
+    with Workers(learner, "auto", options.threads, options.chunk) as pool:
+        ways = {"regrow": ours(learner, initial_params(module), pool), "plain loop": plain_loop(module)}
+        if options.learn2learn is not None:
+            ways["learn2learn"] = learn2learn(module, options.learn2learn)
+        found = {name: gradient(tasks) for name, gradient in ways.items()}
+        distance = {name: apart(grads, found["plain loop"]) for name, grads in found.items()}
+        if max(distance.values()) > SAME:
+            raise SystemExit(f"gradients differ: {distance}, expected at most {SAME}")
+        spent: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in track(range(options.rounds), "rounds"):
+            for name, gradient in ways.items():
+                # A worker thread sets its own; the others' count is the process's.
+                torch.set_num_threads(options.threads)
+                began = clock()
+                gradient(tasks)
+                spent[name].append(clock() - began)
+    others = [name for name in ways if name != "regrow"]
+    ratios = {
+        name: [theirs / own for theirs, own in zip(spent[name], spent["regrow"], strict=True)]
+        for name in others
+    }
+    return {
+        "seconds": {name: statistics.median(times) for name, times in spent.items()},
+        "times as fast as": {name: statistics.median(values) for name, values in ratios.items()},
+        "range": {name: [min(values), max(values)] for name, values in ratios.items()},
+        "gradient apart": distance,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--learn2learn", type=Path, metavar="FOLDER", help="unpacked source of 0.2.0")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--chunk", type=int, default=4, help="tasks at a time on a thread")
+    parser.add_argument("--downsample", default="stride", choices=("stride", "pool"))
+    options = parser.parse_args()
+    setting = {key: value for key, value in vars(options).items() if key != "learn2learn"}
+    setting |= {"tasks": TASKS, "steps": STEPS, "queries": DATA.queries, "way": 5, "shot": 1}
+    record = {"setting": setting, "results": measure(options), "machine": describe()}
+    sys.stdout.write(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

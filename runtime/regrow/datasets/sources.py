@@ -1,0 +1,163 @@
+"""Class and group sources over the known datasets, one function per row of `regrow.episodes.SOURCES`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from regrow.datasets import places, split
+from regrow.datasets.prepare import opened
+from regrow.datasets.table import GroupedTable, Table, TableSource, by_class, by_group
+from regrow.errors import SampleError
+
+Rotations = Literal["none", "classes"]
+_QUARTERS = {"none": (0,), "classes": (0, 1, 2, 3)}
+
+
+def _open(name: str) -> Table:
+    return opened(name, places.root())
+
+
+def _by_split(name: str, part: str) -> TableSource:
+    """The classes that a split's list names; a class of the list that the files lack is an error."""
+    table = _open(name)
+    wanted = split.names(name, part, f"source '{name}:{part}'")
+    return by_class(table, _known(name, table, wanted))
+
+
+def _known(name: str, table: Table, wanted: tuple[str, ...]) -> list[str]:
+    have = set(table.names["class"])
+    lacking = [n for n in wanted if n not in have and n.replace("/", "_") not in have]
+    if lacking:
+        raise SampleError(
+            f"source {name!r}: no class {lacking[0]!r} and {len(lacking) - 1} more of {len(wanted)} in the "
+            "split, expected all of them; check the folder names"
+        )
+    return [n if n in have else n.replace("/", "_") for n in wanted]
+
+
+def _official(name: str, part: str) -> TableSource:
+    """All classes, with the samples of the official part; "" means every sample."""
+    table = _open(name)
+    source = by_class(table, table.names["class"])
+    if not part:
+        return source
+    if part not in table.names["official"]:
+        raise SampleError(
+            f"source '{name}:{part}': no part {part!r}, expected {', '.join(table.names['official'])} or none"
+        )
+    number = table.names["official"].index(part)
+    members = [rows[table.columns["official"][rows] == number] for rows in source.members]
+    return TableSource(table, source.classes, members)
+
+
+def omniglot(
+    part: str, *, split: Literal["vinyals", "official"] = "vinyals", rotations: Rotations = "none"
+) -> TableSource:
+    """Characters of "train", "val", "test", "trainval"; of "background", "evaluation" in the official split.
+
+    With rotations "classes" a character turned by 90, 180 or 270 degrees is a class of its own.
+    """
+    place = f"source 'omniglot:{part}'"
+    if rotations not in _QUARTERS or split not in ("vinyals", "official"):
+        raise SampleError(
+            f"{place}: split {split!r}, rotations {rotations!r}; expected vinyals or official, and "
+            "none or classes; correct them"
+        )
+    table = _open("omniglot")
+    if split == "vinyals":
+        return by_class(table, _vinyals(part, place), quarters=_QUARTERS[rotations])
+    if part not in table.names["official"]:
+        raise SampleError(f"{place}: no part {part!r}, expected {' or '.join(table.names['official'])}")
+    number = table.names["official"].index(part)
+    labels = table.columns["class"][table.rows(official=number)]
+    names = [table.names["class"][c] for c in dict.fromkeys(labels.tolist())]
+    return by_class(table, names, quarters=_QUARTERS[rotations])
+
+
+def _vinyals(part: str, place: str) -> tuple[str, ...]:
+    return split.names("omniglot_vinyals", part, place)
+
+
+def cifar_fs(part: str) -> TableSource:
+    """CIFAR-FS: "train", "val", "test" or "trainval"."""
+    return _by_split("cifar_fs", part)
+
+
+def fc100(part: str) -> TableSource:
+    """FC100: "train", "val", "test" or "trainval"."""
+    return _by_split("fc100", part)
+
+
+def mini_imagenet(part: str) -> TableSource:
+    """mini-ImageNet: "train", "val", "test" or "trainval"."""
+    return _by_split("mini_imagenet", part)
+
+
+def tiered_imagenet(part: str) -> TableSource:
+    """tieredImageNet: "train", "val", "test" or "trainval"."""
+    return _by_split("tiered_imagenet", part)
+
+
+def cub(part: str) -> TableSource:
+    """CUB-200-2011: "train", "val", "test" or "trainval"."""
+    return _by_split("cub", part)
+
+
+def vgg_flower(part: str) -> TableSource:
+    """VGG Flowers 102: "train", "val", "test" or "trainval"."""
+    return _by_split("vgg_flower", part)
+
+
+def aircraft(part: str) -> TableSource:
+    """FGVC-Aircraft: "train", "val", "test" or "trainval"."""
+    return _by_split("aircraft", part)
+
+
+def fungi(part: str) -> TableSource:
+    """FGVCx Fungi: "train", "val", "test" or "trainval"."""
+    return _by_split("fungi", part)
+
+
+def caltech101(part: str) -> TableSource:
+    """Caltech-101: "train", "val", "test" or "trainval"."""
+    return _by_split("caltech101", part)
+
+
+def mnist(part: str) -> TableSource:
+    """The ten digits: "train", "test", or every image."""
+    return _official("mnist", part)
+
+
+def fashion_mnist(part: str) -> TableSource:
+    """The ten kinds of clothing: "train", "test", or every image."""
+    return _official("fashion_mnist", part)
+
+
+def stl10(part: str) -> TableSource:
+    """STL-10's ten classes: "train", "test", or every labelled image."""
+    return _official("stl10", part)
+
+
+def _of_users(name: str, part: str, block: str | None = None) -> GroupedTable:
+    wanted = split.names(name, part, f"source '{name}:{part}'")
+    return by_group(_open(name), "user", wanted, block=block)
+
+
+def myo_emg(part: str) -> GroupedTable:
+    """Gestures of the participants of "train", "val", "test" or "trainval"."""
+    return _of_users("myo_emg", part)
+
+
+def dspspeech20(part: str) -> GroupedTable:
+    """Words of the speakers of "train", "val", "test" or "trainval"."""
+    return _of_users("dspspeech20", part)
+
+
+def uci_har(part: str) -> GroupedTable:
+    """Activities of the users of "train", "val", "test" or "trainval"."""
+    return _of_users("uci_har", part, block="bout")
+
+
+def gas_drift(part: str) -> GroupedTable:
+    """Gases in the batches of "train" (the first), "val" (the second), "test" (the later ones)."""
+    return _of_users("gas_drift", part)

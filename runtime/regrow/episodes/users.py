@@ -1,0 +1,70 @@
+"""A group source over a person's own recordings: `users:PATH`, a table with a column that says whose each is.
+
+NPZ: arrays `x`, `y` and `user`. CSV: columns `label` and `user`, every other column a number.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from regrow.datasets.table import GroupedTable, Table, by_group
+from regrow.episodes.readers import load_samples
+from regrow.errors import SampleError
+
+
+def users(
+    path: str,
+    *,
+    only: Sequence[str] = (),
+    without: Sequence[str] = (),
+    shape: Sequence[int] | None = None,
+) -> GroupedTable:
+    """Open a table of samples as one class source per user; `only` and `without` pick users by name.
+
+    Leaving one user out is two sources: `without = ["ana"]` to train, `only = ["ana"]` to test.
+    """
+    if not path:
+        raise SampleError("source 'users': no path; write users:PATH")
+    x, labels, _ = load_samples(path, shape)
+    if not isinstance(labels, list):
+        raise SampleError(f"{path}: labels are numbers to fit, expected classes; use whole numbers or texts")
+    owners = _owners(Path(path), len(x))
+    classes, users = sorted(set(map(str, labels))), sorted(set(owners))
+    _check_names([*only, *without], users, path)
+    chosen = [u for u in users if (not only or u in only) and u not in without]
+    columns = {
+        "class": np.array([classes.index(str(label)) for label in labels]),
+        "user": np.array([users.index(owner) for owner in owners]),
+    }
+    scale = 1 / 255 if x.dtype == np.uint8 else 1.0
+    table = Table(x, columns, {"class": tuple(classes), "user": tuple(users)}, scale)
+    return by_group(table, "user", chosen)
+
+
+def _check_names(wanted: Sequence[str], users: Sequence[str], path: str) -> None:
+    for name in wanted:
+        if name not in users:
+            raise SampleError(f"{path}: no user {name!r}, expected some of {', '.join(users[:8])}")
+
+
+def _owners(path: Path, count: int) -> list[str]:
+    """Whose each sample is."""
+    if path.suffix.lower() == ".csv":
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, skipinitialspace=True))
+        owners = [str(row.get("user") or "").strip() for row in rows]
+    elif path.suffix.lower() == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
+            owners = [str(o) for o in archive["user"]] if "user" in archive.files else []
+    else:
+        raise SampleError(f"{path}: expected .npz or .csv with a column 'user'; convert the file")
+    if len(owners) != count or not all(owners):
+        raise SampleError(
+            f"{path}: {sum(map(bool, owners))} samples say in 'user' whose they are, expected all "
+            f"{count}; add the column"
+        )
+    return owners

@@ -1,0 +1,45 @@
+"""Every recipe runs, every method has one, and the page of methods says what they are."""
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("pydantic")
+
+from regrow import checkpoint
+from regrow_trainer import methods
+from regrow_trainer.build import build
+from regrow_trainer.recipe import load_recipe
+from regrow_trainer.training import train
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
+SHORT = [
+    *("train.iterations=2", "train.tasks=1", "train.chunk=1"),
+    *("validation.every=2", "validation.episodes=1", "validation.queries=1"),
+]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_it_runs_and_moves_the_weights(path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(path, SHORT)
+    assert recipe.name == path.stem
+    run = train(recipe, tmp_path / "run", workers=1)
+    made = checkpoint.read(run.last)
+    assert made.iteration == 2
+    assert made.provenance["progress"]["skipped"] == 0
+    start = build(recipe).start().params
+    assert any((made.params[n] != p.numpy()).any() for n, p in start.items())
+
+
+def test_the_page_of_methods_is_current() -> None:
+    page = ROOT / "docs" / "methods.md"
+    assert page.read_text(encoding="utf-8") == methods.document(), (
+        "python -m regrow_trainer.methods > docs/methods.md"
+    )
+
+
+def test_every_recipe_belongs_to_one_method() -> None:
+    listed = [name for method in methods.METHODS for name in method.recipes]
+    assert sorted(listed) == [path.stem for path in RECIPES]
