@@ -41,7 +41,7 @@ $(STAMP): pyproject.toml constraints.txt | python
 	@echo "$(if $(wildcard $@),Updating $(VENV): its pins changed.,$(SIZE))"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch==2.13.0 hatchling
-	$(PIP) --no-build-isolation -e '.[train,onnx,images,bench,dev]'
+	$(PIP) --no-build-isolation -e '.[train,onnx,images,serve,bench,dev]'
 	@touch $@
 
 install: $(STAMP) ## create the environment in .venv (reused when it is up to date)

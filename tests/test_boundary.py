@@ -23,6 +23,9 @@ FORBIDDEN = {
     "regrow_exporter": {"regrow_trainer"},
     "regrow_trainer": {"regrow_exporter"},
 }
+# The one package that may use a web framework; nothing outside it loads it before a command asks for it.
+SERVICE = PACKAGES["regrow"] / "serve"
+FRAMEWORK = {"anyio", "fastapi", "pydantic", "starlette", "uvicorn"}
 # What the runtime may import when it is needed, but never while its modules load.
 LAZY = {"onnxruntime", "PIL", "matplotlib"}
 
@@ -30,8 +33,9 @@ MAX_LINES = 300
 MAX_LINES_EXCEPTION = 400
 # Files between the two limits, each with its reason.
 LONG_FILES: dict[str, str] = {"runtime/regrow/datasets/catalog.py": "one row per dataset, data only"}
-RUNTIME_LINES = 8000
-TEXT = {".py", ".md", ".toml", ".txt", ".c", ".h", ".html", ".css", ".json", ".yml", ""}
+RUNTIME_LINES = 8300
+SERVICE_LINES = 3000
+TEXT = {".py", ".md", ".toml", ".txt", ".c", ".h", ".html", ".css", ".js", ".json", ".yml", ""}
 
 
 def python_files(folder: Path) -> list[Path]:
@@ -87,9 +91,21 @@ def test_imports_only_point_downwards(package: str) -> None:
         f"{path.relative_to(ROOT)}:{line}: imports {name}"
         for path in files
         for name, line in imports(ast.parse(path.read_text(encoding="utf-8")))
-        if name in FORBIDDEN[package]
+        if name in FORBIDDEN[package] - (FRAMEWORK if path.is_relative_to(SERVICE) else set())
     ]
     assert not bad, "\n".join(bad)
+
+
+def test_the_service_is_loaded_by_its_command_only() -> None:
+    bad = []
+    for path in python_files(PACKAGES["regrow"]):
+        if not path.is_relative_to(SERVICE):
+            text = path.read_text(encoding="utf-8")
+            top = [line for line in text.splitlines() if re.match(r"(from|import) regrow\.serve\b", line)]
+            own = path == PACKAGES["regrow"] / "cli" / "serve.py"
+            if top or ("regrow.serve" in text and not own):
+                bad.append(str(path.relative_to(ROOT)))
+    assert not bad, bad
 
 
 def test_the_import_check_sees_every_form() -> None:
@@ -100,11 +116,14 @@ def test_the_import_check_sees_every_form() -> None:
 
 def test_the_runtime_loads_nothing_but_numpy() -> None:
     allowed = sys.stdlib_module_names | {"numpy", "regrow"}
+    # The client is to run where nothing is installed, numpy included.
+    client = imports(ast.parse((PACKAGES["regrow"] / "client.py").read_text(encoding="utf-8")))
+    assert {name for name, _ in client} <= sys.stdlib_module_names | {"regrow"}
     bad = [
         f"{path.relative_to(ROOT)}:{line}: {name} is imported while the module loads"
         for path in python_files(PACKAGES["regrow"])
         for name, line in at_load(ast.parse(path.read_text(encoding="utf-8")))
-        if name not in allowed
+        if name not in allowed | (FRAMEWORK if path.is_relative_to(SERVICE) else set())
     ]
     assert not bad, "\n".join(bad)
 
@@ -115,7 +134,7 @@ def test_the_runtime_imports_only_what_an_extra_brings() -> None:
         f"{path.relative_to(ROOT)}:{line}: {name}"
         for path in python_files(PACKAGES["regrow"])
         for name, line in imports(ast.parse(path.read_text(encoding="utf-8")))
-        if name not in allowed
+        if name not in allowed | (FRAMEWORK if path.is_relative_to(SERVICE) else set())
     ]
     assert not bad, "\n".join(bad)
 
@@ -161,14 +180,23 @@ def test_files_stay_short() -> None:
     assert not stale, f"these no longer need an exception: {stale}"
 
 
+def source_lines(files: list[Path]) -> int:
+    lines = (line.strip() for path in files for line in path.read_text(encoding="utf-8").splitlines())
+    return sum(1 for line in lines if line and not line.startswith("#"))
+
+
 def test_the_runtime_stays_within_its_line_budget() -> None:
-    lines = sum(
-        1
-        for path in python_files(PACKAGES["regrow"])
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if line.strip() and not line.lstrip().startswith("#")
-    )
-    assert 0 < lines <= RUNTIME_LINES, f"runtime/regrow: {lines} lines of source, budget {RUNTIME_LINES}"
+    service = [
+        *python_files(SERVICE),
+        PACKAGES["regrow"] / "client.py",
+        PACKAGES["regrow"] / "cli" / "serve.py",
+    ]
+    device = [path for path in python_files(PACKAGES["regrow"]) if path not in service]
+    for what, files, budget in (
+        ("the runtime", device, RUNTIME_LINES),
+        ("the service", service, SERVICE_LINES),
+    ):
+        assert 0 < source_lines(files) <= budget, f"{what}: {source_lines(files)} lines, budget {budget}"
 
 
 def run_isolated(code: str) -> str:
@@ -177,9 +205,14 @@ def run_isolated(code: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("statement", ["import regrow", "import regrow.cli", "import regrow.errors"])
+@pytest.mark.parametrize(
+    "statement",
+    ["import regrow", "import regrow.cli", "import regrow.errors", "import regrow.client, regrow.cli.serve"],
+)
 def test_importing_is_light(statement: str) -> None:
-    heavy = "{'numpy', 'torch', 'onnxruntime', 'PIL', 'matplotlib'}"
+    heavy = (
+        "{'numpy', 'torch', 'onnxruntime', 'PIL', 'matplotlib', 'fastapi', 'pydantic', 'uvicorn', 'sqlite3'}"
+    )
     assert run_isolated(f"import sys; {statement}; print(sorted({heavy} & set(sys.modules)))") == "[]"
 
 

@@ -61,10 +61,19 @@ class _Span:
 
 def write(path: StrPath, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
     """Write tensors (kept in the given order within one item size) and return the hex digest."""
+    chunks, digest = pack(str(path), tensors, metadata)
+    atomic_write(path, chunks)
+    return digest
+
+
+def pack(
+    path: str, tensors: Mapping[str, Array], metadata: Mapping[str, str]
+) -> tuple[list[bytes | memoryview], str]:
+    """The bytes of a file in chunks, and their hex digest; `path` only names the place in errors."""
     arrays = {name: _plain(array, f"{path}: {name}") for name, array in tensors.items()}
     ordered = sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize)
     header: dict[str, Any] = {METADATA: dict(metadata)}
-    _metadata(header, str(path))
+    _metadata(header, path)
     end = 0
     for name, array in [*ordered, (DIGEST, np.zeros(_DIGEST_BYTES, np.uint8))]:
         check_text(name, f"{path}: tensor name")
@@ -73,7 +82,7 @@ def write(path: StrPath, tensors: Mapping[str, Array], metadata: Mapping[str, st
         begin, end = end, end + array.nbytes
         code = _CODES[array.dtype.newbyteorder("=")]
         header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [begin, end]}
-    text = dumps(header, str(path)).encode()
+    text = dumps(header, path).encode()
     text += b" " * (-(8 + len(text)) % ALIGNMENT)
     if len(text) > MAX_HEADER:
         raise fail(
@@ -84,8 +93,7 @@ def write(path: StrPath, tensors: Mapping[str, Array], metadata: Mapping[str, st
     digest = hashlib.sha256()
     for chunk in chunks:
         digest.update(chunk)
-    atomic_write(path, [*chunks, digest.digest()])
-    return digest.hexdigest()
+    return [*chunks, digest.digest()], digest.hexdigest()
 
 
 def _plain(array: Array, place: str) -> Array:
@@ -100,15 +108,29 @@ def _plain(array: Array, place: str) -> Array:
 
 def read(path: StrPath) -> Container:
     """Map, validate and digest a file; any doubt about it is a BundleError."""
-    data = _map(path)
-    header, start = _header(data, str(path))
-    metadata = _metadata(header, str(path))
-    spans = [_span(name, entry, str(path)) for name, entry in header.items() if name != METADATA]
+    return _parsed(_map(path), str(path))
+
+
+def parse(data: bytes, path: str) -> Container:
+    """The same for bytes at hand; `path` only names them in errors."""
+    _check_length(len(data), path)
+    return _parsed(np.frombuffer(data, np.uint8), path)
+
+
+def _parsed(data: NDArray[np.uint8], path: str) -> Container:
+    header, start = _header(data, path)
+    metadata = _metadata(header, path)
+    spans = [_span(name, entry, path) for name, entry in header.items() if name != METADATA]
     spans.sort(key=lambda span: (span.begin, span.end))
-    _check_cover(spans, data.size - start, str(path))
-    digest = _check_digest(data, spans, str(path))
-    tensors = {span.name: _view(data, start, span, str(path)) for span in spans[:-1]}
-    return Container(str(path), metadata, tensors, digest)
+    _check_cover(spans, data.size - start, path)
+    digest = _check_digest(data, spans, path)
+    tensors = {span.name: _view(data, start, span, path) for span in spans[:-1]}
+    return Container(path, metadata, tensors, digest)
+
+
+def _check_length(size: int, path: str) -> None:
+    if size < ALIGNMENT + _DIGEST_BYTES:
+        raise fail(path, Words(f"{size} bytes"), f"at least {ALIGNMENT + _DIGEST_BYTES}")
 
 
 def _map(path: StrPath) -> NDArray[np.uint8]:
@@ -117,9 +139,7 @@ def _map(path: StrPath) -> NDArray[np.uint8]:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise fail(str(path), Words("no regular file"), "a file", "check the path")
         with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size < ALIGNMENT + _DIGEST_BYTES:
-                raise fail(str(path), Words(f"{size} bytes"), f"at least {ALIGNMENT + _DIGEST_BYTES}")
+            _check_length(os.fstat(file.fileno()).st_size, str(path))
             return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = Words(getattr(error, "strerror", None) or str(error))

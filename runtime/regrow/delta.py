@@ -40,6 +40,18 @@ class Delta:
 
 def write(path: StrPath, delta: Delta, base: Mapping[str, Floats]) -> str:
     """Write a delta against the bundle's parameters `base`; returns its own digest."""
+    return container.write(path, *_contents(path, delta, base))
+
+
+def pack(delta: Delta, base: Mapping[str, Floats], place: str = "delta") -> bytes:
+    """The bytes that `write` would put into a file."""
+    return b"".join(container.pack(place, *_contents(place, delta, base))[0])
+
+
+def _contents(
+    path: StrPath, delta: Delta, base: Mapping[str, Floats]
+) -> tuple[dict[str, Array], dict[str, str]]:
+    """Tensors and metadata of the container."""
     tensors, entries = _pack(path, delta.params, base)
     tensors |= {f"stat.{name}": array for name, array in delta.statistics.items()}
     tensors |= {f"state.{name}": array for name, array in delta.state.items()}
@@ -55,7 +67,7 @@ def write(path: StrPath, delta: Delta, base: Mapping[str, Floats]) -> str:
         "adaptations": delta.adaptations,
         "samples": delta.samples,
     }
-    return container.write(path, tensors, {METADATA_KEY: dumps(data, str(path))})
+    return tensors, {METADATA_KEY: dumps(data, str(path))}
 
 
 def _pack(
@@ -106,7 +118,15 @@ def _specs(arrays: Mapping[str, Array]) -> tuple[TensorSpec, ...]:
 
 def read(path: StrPath, expect_bundle: Bundle) -> Delta:
     """Load a delta of `expect_bundle`; anything else is a BundleError."""
-    file = container.read(path)
+    return _judged(container.read(path), expect_bundle)
+
+
+def parse(data: bytes, expect_bundle: Bundle, place: str = "delta") -> Delta:
+    """The same for bytes at hand."""
+    return _judged(container.parse(data, place), expect_bundle)
+
+
+def _judged(file: container.Container, expect_bundle: Bundle) -> Delta:
     place = f"{file.path}: delta"
     text = bundle.own_metadata(file, METADATA_KEY, "delta")
     top = Fields(loads(text.encode(errors="surrogatepass"), place), place)

@@ -65,9 +65,17 @@ class Model:
         """The parameters a session may change."""
         return tuple(p for p in self.manifest.parameters if p.adaptable != "none")
 
-    def session(self, delta: StrPath | None = None) -> Session:
-        """A new instance: fresh, or as a saved delta left it."""
-        return Session(self, None if delta is None else deltas.read(delta, self.bundle))
+    @property
+    def stepwise(self) -> bool:
+        """Whether K single steps are one adaptation of K: not where the rule looks at which step it is."""
+        return "step" not in self._programs["step"].inputs
+
+    def session(self, delta: StrPath | bytes | None = None) -> Session:
+        """A new instance: fresh, or as a delta (a path, or the bytes of `Session.dump`) left it."""
+        if delta is None:
+            return Session(self)
+        read = deltas.parse if isinstance(delta, bytes) else deltas.read
+        return Session(self, read(delta, self.bundle))  # type: ignore[arg-type]
 
     def peak_bytes(self, support: int) -> int:
         """What adapting to `support` samples keeps alive at once, by the plan of the programs."""

@@ -8,8 +8,8 @@ at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Memory = Literal["exact", "bounded", "estimated"]
+
+# (steps done, loss after them); may raise, which leaves the session as it was.
+OnStep = Callable[[int, float], None]
 
 MAX_STEPS = 100_000
 
@@ -101,17 +104,25 @@ class Session:
         """Samples learned per class, by name or number; empty for regression."""
         return {} if self._state.classes is None else class_table.count_map(self._state.classes)
 
-    def adapt(self, x: ArrayLike, y: ArrayLike, *, steps: int | None = None) -> AdaptReport:
-        """Learn from a support set, on top of what was learned before; the bundle says how."""
+    @property
+    def named(self) -> bool:
+        """Whether its classes have names; else they are numbers, or not known yet."""
+        return self._state.classes is not None and self._state.classes.names is not None
+
+    def adapt(
+        self, x: ArrayLike, y: ArrayLike, *, steps: int | None = None, on_step: OnStep | None = None
+    ) -> AdaptReport:
+        """Learn from a support set, on top of what was learned before; the bundle says how.
+
+        `on_step` is told of every step where `Model.stepwise`, else once, at the end.
+        """
         began = time.perf_counter()
         made, count = self.model.manifest, _steps(steps, self.model.rule)
         inputs = samples.as_input(x, made.input, "support")
         targets, known = _targets(y, len(inputs), self.model, self._state)
         self.model.check_budget(len(inputs))
         active = None if known is None else known.active()
-        adapted = self.model.engine.adapt(
-            inputs, targets, active, self._state.params, self._state.slots, count
-        )
+        adapted = _adapted(self.model, self._state, (inputs, targets, active), count, on_step)
         _judge(adapted, self.model)
         self._history = [*self._history, self._state][-self.undo_depth :]
         self._state = _next(self._state, adapted, known, len(inputs))
@@ -154,8 +165,15 @@ class Session:
 
     def save(self, path: StrPath) -> str:
         """Write what was learned as a delta, replacing an older file at once or not at all; its digest."""
+        return deltas.write(path, self._delta(), self.model.bundle.params)
+
+    def dump(self) -> bytes:
+        """The delta that `save` would write, as bytes; `Model.session` takes them back."""
+        return deltas.pack(self._delta(), self.model.bundle.params)
+
+    def _delta(self) -> Delta:
         state, known = self._state, self._state.classes
-        delta = Delta(
+        return Delta(
             bundle=self.model.digest,
             rule=self.model.rule.name,
             params=dict(state.params),
@@ -166,7 +184,6 @@ class Session:
             adaptations=state.adaptations,
             samples=state.samples,
         )
-        return deltas.write(path, delta, self.model.bundle.params)
 
 
 def _initial(model: Model) -> State:
@@ -205,6 +222,25 @@ def _targets(y: ArrayLike, count: int, model: Model, state: State) -> tuple[Arra
     if state.classes is None:
         return samples.as_targets(y, model.manifest, count, "targets"), None
     return state.classes.assign(y, count)
+
+
+def _adapted(
+    model: Model, state: State, support: tuple[Array, Array, Array | None], count: int, on_step: OnStep | None
+) -> Adapted:
+    """All steps in one call of the engine, or one call per step where somebody watches and it is the same."""
+    if on_step is None or not model.stepwise:
+        made = model.engine.adapt(*support, state.params, state.slots, count)
+        if on_step is not None:
+            on_step(count, made.final_loss)
+        return made
+    losses: list[Array] = []
+    params, slots = state.params, state.slots
+    for done in range(1, count + 1):
+        made = model.engine.adapt(*support, params, slots, 1)
+        params, slots = made.params, made.state
+        losses.append(made.losses)
+        on_step(done, made.final_loss)
+    return replace(made, losses=np.concatenate(losses))
 
 
 def _judge(adapted: Adapted, model: Model) -> None:

@@ -125,6 +125,32 @@ def test_two_adaptations_are_twice_as_many_steps_of_torchs_own_optimiser(tmp_pat
         )
 
 
+READ_STEP = {"rate_per_step_and_row", "gradient_skip", "calendar", "clipped"}
+
+
+@pytest.mark.parametrize("name", [*USERS, "momentum", "adam"])
+def test_watched_steps_are_the_adaptation_whether_or_not_the_rule_reads_the_step(tmp_path, name):
+    rule, args, meta = name, {}, None
+    if name in USERS:
+        meta = USERS[name]().meta({n: p.detach() for n, p in small().named_parameters()})
+        rule = f"tests.exporter.user_rules:{name}"
+    model = regrow.open(exported(tmp_path, rule, args, meta))
+    x, y = selftest.episode(5, 9, 3, (6,))
+    alone, watched, seen = model.session(), model.session(), []
+    for _ in range(2):
+        losses = alone.adapt(x, y).losses
+        np.testing.assert_array_equal(watched.adapt(x, y, on_step=lambda k, _: seen.append(k)).losses, losses)
+    assert watched.dump() == alone.dump()
+    assert model.stepwise == (name not in READ_STEP)
+    assert seen == ([1, 2, 3] if model.stepwise else [3]) * 2
+    # Single steps without that knowledge are something else where the step matters; nothing is clipped here.
+    single = model.session()
+    for _ in range(2 * STEPS):
+        single.adapt(x, y, steps=1)
+    same = all(np.array_equal(single.parameters[n], w) for n, w in alone.parameters.items())
+    assert same == (model.stepwise or name == "clipped")
+
+
 def test_a_mask_of_the_task_leaves_some_tensors_bit_for_bit(tmp_path):
     meta = user_rules.task_mask().meta({n: p.detach() for n, p in small().named_parameters()})
     path = exported(tmp_path, "tests.exporter.user_rules:task_mask", {}, meta)

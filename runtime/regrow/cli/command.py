@@ -27,6 +27,8 @@ EXTRAS = {
     "pydantic": "train",
     "tensorboard": "train",
     "matplotlib": "bench",
+    "fastapi": "serve",
+    "uvicorn": "serve",
 }
 
 _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -25,18 +26,31 @@ def read(
     path: Path, shape: tuple[int, ...] | None, invert: bool
 ) -> tuple[NDArray[np.uint8], list[str] | None, list[str]]:
     """One image, a folder of images (no labels), or a folder per class: x (n, *shape), labels, names."""
-    if shape is None or len(shape) != 3 or shape[0] not in _MODES:
-        raise SampleError(
-            f"{path}: images need a shape (1 or 3 channels, height, width), found {shape}; "
-            "use arrays (.npz) for other inputs"
-        )
+    fitting = _image_shape(path, shape)
     pillow(path)  # asked for before any file is looked at
     files, labels = _files(path)
-    x = np.stack([read_one(file, shape) for file in files])
+    x = np.stack([read_one(file, fitting) for file in files])
     return (255 - x if invert else x), labels, [str(file) for file in files]
 
 
-def pillow(path: Path) -> ModuleType:
+def decode(
+    data: bytes, place: str, shape: tuple[int, ...], invert: bool, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
+    """One PNG or JPEG from bytes, fitted to `shape`; `place` names it in errors."""
+    x = _fitted(io.BytesIO(data), place, _image_shape(place, shape), max_pixels)
+    return 255 - x if invert else x
+
+
+def _image_shape(place: Path | str, shape: tuple[int, ...] | None) -> tuple[int, int, int]:
+    if shape is None or len(shape) != 3 or shape[0] not in _MODES:
+        raise SampleError(
+            f"{place}: images need a shape (1 or 3 channels, height, width), found {shape}; "
+            "use arrays (.npz) for other inputs"
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def pillow(path: Path | str) -> ModuleType:
     """Pillow's image module, or an error that says what brings it."""
     try:
         import PIL.Image
@@ -87,29 +101,35 @@ def _only_images(folder: Path, entries: list[Path]) -> list[Path]:
 
 def read_one(file: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """One PNG or JPEG fitted to (channels, height, width)."""
+    return _fitted(file, str(file), shape, MAX_PIXELS)
+
+
+def _fitted(
+    file: Path | io.BytesIO, place: str, shape: tuple[int, int, int], max_pixels: int
+) -> NDArray[np.uint8]:
     channels, height, width = shape
-    image_module = pillow(file)
+    image_module = pillow(place)
     try:
         with warnings.catch_warnings():
             # Pillow warns of large images, which _check_size refuses, and of odd metadata, which is harmless.
             warnings.simplefilter("ignore")
             with image_module.open(file, formats=("PNG", "JPEG")) as image:
-                _check_size(file, image)
+                _check_size(place, image, max_pixels)
                 image.draft(_MODES[channels], (width, height))  # a JPEG is decoded no larger than needed
                 fitted = _flat(image, _MODES[channels]).resize(
                     (width, height), image_module.Resampling.LANCZOS
                 )
     # A damaged file reaches us as any of these from Pillow's decoders.
     except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
-        raise SampleError(f"{file}: cannot be decoded ({error}); save it again as PNG or JPEG") from error
+        raise SampleError(f"{place}: cannot be decoded ({error}); save it again as PNG or JPEG") from error
     pixels = np.asarray(fitted, dtype=np.uint8).reshape(height, width, channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _check_size(file: Path, image: Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
+def _check_size(place: str, image: Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
         raise SampleError(
-            f"{file}: {image.width} x {image.height} pixels, expected at most {MAX_PIXELS}; shrink it"
+            f"{place}: {image.width} x {image.height} pixels, expected at most {max_pixels}; shrink it"
         )
 
 

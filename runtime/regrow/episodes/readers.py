@@ -72,7 +72,7 @@ def load_labels(path: str | Path) -> list[str] | list[int] | NDArray[np.float32]
         raise SampleError(f"{path}: unknown suffix {path.suffix!r}, expected .npy or .txt; convert the file")
     try:
         if path.suffix.lower() == ".npy":
-            return _labels(_array(path.read_bytes(), str(path)), str(path))
+            return _labels(parse_npy(path.read_bytes(), str(path)), str(path))
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SampleError(f"{path}: cannot be read ({error}); check that it is a whole file") from error
@@ -117,15 +117,15 @@ def _read_npz(path: Path, shape: tuple[int, ...] | None, invert: bool) -> tuple[
             # RuntimeError: a password, or a compression that zipfile does not know.
             except (RuntimeError, EOFError) as error:
                 raise SampleError(f"{path}: {name}: {error}; save it again with numpy.savez") from error
-            arrays[name] = _array(data, f"{path}: {name}")
+            arrays[name] = parse_npy(data, f"{path}: {name}")
     labels = _labels(arrays["y"], f"{path}: y") if "y" in arrays else None
     return arrays["x"], labels, _numbered(path, arrays["x"])
 
 
 def _read_npy(path: Path, shape: tuple[int, ...] | None, invert: bool) -> tuple[Array, Labels, list[str]]:
-    x = _array(path.read_bytes(), str(path))
+    x = parse_npy(path.read_bytes(), str(path))
     beside = path.with_suffix(".labels.npy")
-    labels = _labels(_array(beside.read_bytes(), str(beside)), str(beside)) if beside.exists() else None
+    labels = _labels(parse_npy(beside.read_bytes(), str(beside)), str(beside)) if beside.exists() else None
     return x, labels, _numbered(path, x)
 
 
@@ -166,7 +166,7 @@ def _rows(path: Path) -> tuple[list[str], dict[int, list[str]]]:
 READERS: dict[str, Read] = {".npz": _read_npz, ".npy": _read_npy, ".csv": _read_csv}
 
 
-def _array(data: bytes, where: str) -> Array:
+def parse_npy(data: bytes, where: str) -> Array:
     """Parse .npy bytes; the header must account for every byte, so no claim of it can take memory."""
     stream = io.BytesIO(data)
     try:

@@ -1,0 +1,46 @@
+"""What every operation of the service works on: models, the store, the queue, and the live sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from regrow.model import Model
+from regrow.serve.limits import Limits
+from regrow.serve.live import LiveSessions
+from regrow.serve.metrics import Metrics
+from regrow.serve.problems import ProblemError
+from regrow.serve.store import Store
+from regrow.serve.worker import Worker
+
+
+class Core:
+    """May be used by any thread."""
+
+    def __init__(
+        self, store: Store, models: Mapping[str, Model], limits: Limits, metrics: Metrics, workers: int = 1
+    ) -> None:
+        self.store, self.models, self.limits, self.metrics = store, dict(models), limits, metrics
+        self.live = LiveSessions(store, self.models)
+        self.worker = Worker(workers, limits.queue, metrics)
+
+    def model(self, key: str) -> Model:
+        """A model by digest, or by name where only one has it."""
+        named = [m for m in self.models.values() if m.name == key]
+        found = self.models.get(key) or (named[0] if len(named) == 1 else None)
+        if found is None:
+            raise ProblemError(
+                "not-found",
+                f"model {key[:80]!r}: not served, or one of several so named, expected a digest; "
+                "list the models",
+            )
+        return found
+
+    def refuse_busy(self, id: str) -> None:
+        """Nothing may move below an adaptation."""
+        if self.worker.busy(id):
+            raise ProblemError("busy", "session: it is learning; wait until it has finished")
+
+    def close(self) -> None:
+        """Finish or roll back what runs, then let go of the file."""
+        self.worker.close(self.limits.grace_seconds)
+        self.store.close()

@@ -1,0 +1,52 @@
+// The microphone as a WAV file of 16 bits.
+
+import { Problem } from "./api.js";
+
+const RATE = 16000;
+
+/** Record for `seconds`; `level(0..1)` is called while it runs. */
+export async function record(seconds, level) {
+  if (!navigator.mediaDevices) {
+    throw new Problem({ title: "No microphone here", detail: "Browsers lend it to https pages and to localhost only." });
+  }
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+  } catch {
+    throw new Problem({ title: "No microphone", detail: "There is none, or this page may not use it: allow it in the browser." });
+  }
+  const context = new AudioContext({ sampleRate: RATE });
+  await context.audioWorklet.addModule("/static/recorder.js");
+  const node = new AudioWorkletNode(context, "recorder");
+  const blocks = [];
+  node.port.onmessage = ({ data }) => {
+    blocks.push(data);
+    level(Math.max(...data.map(Math.abs)));
+  };
+  context.createMediaStreamSource(stream).connect(node);
+  await new Promise((done) => setTimeout(done, 1000 * seconds));
+  stream.getTracks().forEach((track) => track.stop());
+  await context.close();
+  return { data: wav(blocks), type: "audio/wav" };
+}
+
+function wav(blocks) {
+  const count = blocks.reduce((sum, block) => sum + block.length, 0);
+  const view = new DataView(new ArrayBuffer(44 + 2 * count));
+  const text = (at, letters) => [...letters].forEach((letter, i) => view.setUint8(at + i, letter.charCodeAt(0)));
+  text(0, "RIFF");
+  view.setUint32(4, 36 + 2 * count, true);
+  text(8, "WAVEfmt ");
+  [[16, 16, 4], [20, 1, 2], [22, 1, 2], [24, RATE, 4], [28, 2 * RATE, 4], [32, 2, 2], [34, 16, 2]].forEach(([at, value, size]) =>
+    size === 4 ? view.setUint32(at, value, true) : view.setUint16(at, value, true));
+  text(36, "data");
+  view.setUint32(40, 2 * count, true);
+  let at = 44;
+  for (const block of blocks) {
+    for (const value of block) {
+      view.setInt16(at, Math.max(-1, Math.min(1, value)) * 0x7fff, true);
+      at += 2;
+    }
+  }
+  return view.buffer;
+}

@@ -1,0 +1,122 @@
+"""The queue of adaptations: bounded, first come first served, one per session, on threads of its own.
+
+One waiting adaptation per session is what makes first-come fair: nobody can be ahead of others twice.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from regrow.serve.metrics import Metrics
+from regrow.serve.problems import ProblemError
+
+NICENESS = 10
+
+
+class StoppedError(Exception):
+    """The service is going down: raised inside an adaptation, which then has changed nothing."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """`work` runs on a thread of the worker and must not raise; what it returns is called once it is over."""
+
+    key: str
+    work: Callable[[], Callable[[], None]]
+    refuse: Callable[[ProblemError], None]
+    since: float
+
+
+class Worker:
+    """`threads` adaptations at once, at most `bound` more waiting."""
+
+    def __init__(self, threads: int, bound: int, metrics: Metrics) -> None:
+        self._bound, self._metrics = bound, metrics
+        self._waiting: deque[Job] = deque()
+        self._keys: set[str] = set()
+        self._changed = threading.Condition()
+        self._closing = self._expired = False
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def busy(self, key: str) -> bool:
+        """Whether a session waits or learns."""
+        return key in self._keys
+
+    def submit(
+        self, key: str, work: Callable[[], Callable[[], None]], refuse: Callable[[ProblemError], None]
+    ) -> int:
+        """Queue one adaptation; returns how many are before it."""
+        with self._changed:
+            if self._closing:
+                raise ProblemError("stopping", "adapt: the service is stopping; try again when it is back")
+            if key in self._keys:
+                raise ProblemError(
+                    "busy", "adapt: this session is already learning; wait until it has finished"
+                )
+            if len(self._waiting) >= self._bound:
+                raise ProblemError(
+                    "queue-full",
+                    f"adapt: {len(self._waiting)} adaptations wait, expected fewer than {self._bound}; try "
+                    "again in a moment",
+                    headers={"retry-after": "1"},
+                    limit=self._bound,
+                )
+            before = len(self._keys)
+            self._keys.add(key)
+            self._waiting.append(Job(key, work, refuse, time.monotonic()))
+            self._changed.notify()
+            return before
+
+    def check(self) -> None:
+        """Called between steps: the way a running adaptation learns that it must stop."""
+        if self._expired:
+            raise StoppedError
+
+    def close(self, grace: float) -> None:
+        """Refuse what waits, let what runs finish within `grace` seconds, then stop it at its next step."""
+        with self._changed:
+            self._closing = True
+            refused, self._waiting = list(self._waiting), deque()
+            self._changed.notify_all()
+        for job in refused:
+            job.refuse(ProblemError("stopping", "adapt: the service is stopping; nothing was changed"))
+        until = time.monotonic() + grace
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        self._expired = True
+        for thread in self._threads:
+            thread.join(grace)
+
+    def _run(self) -> None:
+        _step_back()
+        while (job := self._next()) is not None:
+            self._metrics.observe("regrow_wait_seconds", time.monotonic() - job.since)
+            announce = job.work()
+            # Whoever hears that it is over must find the session free.
+            with self._changed:
+                self._keys.discard(job.key)
+            announce()
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            while not self._waiting and not self._closing:
+                self._changed.wait()
+            return self._waiting.popleft() if self._waiting else None
+
+
+def _step_back() -> None:
+    """Predictions go first where both want the processor: on Linux a thread has a priority of its own."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    except (AttributeError, OSError):
+        return
