@@ -16,6 +16,7 @@
 #include "ops/conv.c"
 #include "ops/sparse.c"
 #include "ops/block.c"
+#include "ops/chain.c"
 
 static const op_function FUNCTIONS[] = {
 #define X(name) op_##name,

@@ -43,31 +43,44 @@ typedef int32_t vi_loose __attribute__((vector_size(VB), aligned(4), may_alias))
 #error "VB is 16, 32 or 64"
 #endif
 
+#if VW < 16
 /* Lanes that are -1 below VW and 0 from there on; a window into it masks the first n. */
 static const int32_t LANE_TABLE[2 * VW] = {
-#if VW == 16
-    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1
-#elif VW == 8
+#if VW == 8
     -1, -1, -1, -1, -1, -1, -1, -1
 #else
     -1, -1, -1, -1
 #endif
 };
+#endif
 
 INLINE vf load(const float *p) { return *(const vf_loose *)p; }
 INLINE void store(float *p, vf v) { *(vf_loose *)p = v; }
 INLINE vf splat(float s) { return (vf){0} + s; }
-INLINE vf pick_lanes(vi m, vf a, vf b) { return (vf)((m & (vi)a) | (~m & (vi)b)); }
-INLINE vf only(vi m, vf a) { return (vf)(m & (vi)a); }
-INLINE vf larger(vf a, vf b) { return pick_lanes((vi)(a > b), a, b); }
 
-INLINE vi lanes(size_t n) { return *(const vi_loose *)(LANE_TABLE + VW - (n < VW ? n : VW)); }
+/* Truth values of lanes, as the machine has them. */
+#if defined(__AVX512F__) && VW == 16
+typedef __mmask16 mask;
+INLINE mask above(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ); }
+INLINE vf pick_lanes(mask m, vf a, vf b) { return (vf)_mm512_mask_blend_ps(m, (__m512)b, (__m512)a); }
+INLINE vf only(mask m, vf a) { return (vf)_mm512_maskz_mov_ps(m, (__m512)a); }
+INLINE vf except(mask m, vf a) { return only((mask)~m, a); }
+INLINE mask lanes(size_t n) { return n < VW ? (mask)((1u << n) - 1u) : (mask)0xffff; }
+#else
+typedef vi mask;
+INLINE mask above(vf a, vf b) { return (vi)(a > b); }
+INLINE vf pick_lanes(mask m, vf a, vf b) { return (vf)((m & (vi)a) | (~m & (vi)b)); }
+INLINE vf only(mask m, vf a) { return (vf)(m & (vi)a); }
+INLINE vf except(mask m, vf a) { return (vf)(~m & (vi)a); }
+INLINE mask lanes(size_t n) { return *(const vi_loose *)(LANE_TABLE + VW - (n < VW ? n : VW)); }
+#endif
+INLINE vf larger(vf a, vf b) { return pick_lanes(above(a, b), a, b); }
 
 /* The first n lanes, the rest zero; nothing past them is read. */
 INLINE vf load_some(const float *p, size_t n)
 {
 #if defined(__AVX512F__) && VW == 16
-    return n >= VW ? load(p) : (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
+    return (vf)_mm512_maskz_loadu_ps(lanes(n), p);
 #elif defined(__AVX2__) && VW == 8
     return n >= VW ? load(p) : (vf)_mm256_maskload_ps(p, (__m256i)lanes(n));
 #else
@@ -82,8 +95,7 @@ INLINE vf load_some(const float *p, size_t n)
 INLINE void store_some(float *p, vf v, size_t n)
 {
 #if defined(__AVX512F__) && VW == 16
-    if (n >= VW) store(p, v);
-    else _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)v);
+    _mm512_mask_storeu_ps(p, lanes(n), (__m512)v);
 #elif defined(__AVX2__) && VW == 8
     if (n >= VW) store(p, v);
     else _mm256_maskstore_ps(p, (__m256i)lanes(n), (__m256)v);
@@ -100,11 +112,10 @@ INLINE void store_some(float *p, vf v, size_t n)
 
 INLINE float sum_lanes(vf v)
 {
-    float t[VW];
+    float t[VW], s = 0;
     store(t, v);
-    for (size_t w = VW / 2; w; w >>= 1)
-        for (size_t i = 0; i < w; i++) t[i] += t[i + w];
-    return t[0];
+    UNROLL for (int i = 0; i < VW; i += 4) s += (t[i] + t[i + 1]) + (t[i + 2] + t[i + 3]);
+    return s;
 }
 
 /* Eight vectors to their eight sums. */

@@ -138,25 +138,52 @@ static uint64_t planes_extent(uint64_t front, uint64_t planes, uint64_t channel,
     return planes ? plus(front, plus(times(planes - 1, channel), run)) : 0;
 }
 
+/* A convolution whose operands have been found to be large enough. */
+typedef struct {
+    filter f;
+    size_t groups, vectors, w_group;
+    const float *x, *w, *bias;
+    float *y;
+} conv_job;
+
 /* y, x, w, bias (or none), groups, channels and rows of a group, blocks, front and channel stride of x, of y,
- * strides of w (row, channel, group), taps, pairs of offsets. */
-static regrow_status op_conv(const machine *m, const uint32_t *w, uint32_t n)
+ * strides of w (row, channel, group), taps, pairs of offsets.  `planes` of y are there, or all where 0. */
+static regrow_status conv_prepare(const machine *m, const uint32_t *w, uint32_t n, uint64_t planes, conv_job *job)
 {
     WORDS(16);
     uint64_t groups = w[4], run = times(w[7], LANES), x_high, w_high;
     filter f = {w[5], w[6], w[15], w[9], w[11], w[12], w[13], w + 16};
     WORDS(16 + times(f.taps, 2));
-    if (!groups || !f.rows || !run) return REGROW_OK;
     if (!taps_span(f.tap, f.taps, w[8], &x_high, &w_high)) return REGROW_E_BOUNDS;
-    int empty = !f.taps || !f.channels;
+    if (!groups || !f.rows) return REGROW_E_WORDS;
+    int empty = !f.taps || !f.channels || !run;
     uint64_t w_extent = plus(plus(times(groups - 1, w[14]), times(f.rows - 1, f.w_row)), plus(w_high, 1));
-    TAKE(float, y, w[0], planes_extent(w[10], times(groups, f.rows), f.y_channel, run));
+    TAKE(float, y, w[0], planes_extent(w[10], planes ? planes : times(groups, f.rows), f.y_channel, run));
     TAKE(const float, x, w[1], empty ? 0 : plus(planes_extent(w[8], times(groups, f.channels), f.x_channel, run), x_high));
     TAKE(const float, weights, w[2], empty ? 0 : plus(w_extent, times(f.channels - 1, f.w_channel)));
     TAKE_MAYBE(const float, bias, w[3], times(groups, f.rows));
-    for (size_t g = 0; g < groups; g++)
-        convolve(&f, x + w[8] + g * f.channels * f.x_channel, weights + g * w[14], bias ? bias + g * f.rows : NULL,
-                 y + w[10] + g * f.rows * f.y_channel, (size_t)(run / VW));
+    conv_job made = {f, (size_t)groups, (size_t)(run / VW), w[14], x + w[8], weights, bias, y + w[10]};
+    *job = made;
+    return REGROW_OK;
+}
+
+/* Some rows of an ungrouped convolution, the first of them at y. */
+static void conv_rows(const conv_job *job, size_t first, size_t count, float *y)
+{
+    filter f = job->f;
+    f.rows = count;
+    convolve(&f, job->x, job->w + first * f.w_row, job->bias ? job->bias + first : NULL, y, job->vectors);
+}
+
+static regrow_status op_conv(const machine *m, const uint32_t *w, uint32_t n)
+{
+    conv_job job;
+    regrow_status status = conv_prepare(m, w, n, 0, &job);
+    if (status != REGROW_OK) return status;
+    const filter *f = &job.f;
+    for (size_t g = 0; g < job.groups; g++)
+        convolve(f, job.x + g * f->channels * f->x_channel, job.w + g * job.w_group, job.bias ? job.bias + g * f->rows : NULL,
+                 job.y + g * f->rows * f->y_channel, job.vectors);
     return REGROW_OK;
 }
 
@@ -240,26 +267,52 @@ static void correlate(const filter *f, const float *dy, const float *x, float *g
     }
 }
 
+typedef struct {
+    filter f;
+    size_t groups, vectors, w_group, size;
+    const float *dy, *x;
+    float *g;
+} grad_job;
+
 /* dw, dy, x, groups, channels and rows of a group, blocks, front and channel stride of x, of dy, strides of dw
- * (row, channel, group), taps, pairs of offsets.  The pads of dy are zero. */
-static regrow_status op_conv_dw(const machine *m, const uint32_t *w, uint32_t n)
+ * (row, channel, group), taps, pairs of offsets.  The pads of dy are zero. `planes` of dy are there, or all where 0. */
+static regrow_status grad_prepare(const machine *m, const uint32_t *w, uint32_t n, uint64_t planes, grad_job *job)
 {
     WORDS(15);
     uint64_t groups = w[3], run = times(w[6], LANES), x_high, w_high;
     filter f = {w[4], w[5], w[14], w[8], w[10], w[11], w[12], w + 15};
     WORDS(15 + times(f.taps, 2));
-    if (!groups || !f.rows || !f.channels || !f.taps) return REGROW_OK;
+    if (!groups || !f.rows || !f.channels || !f.taps) return REGROW_E_WORDS;
     if (!taps_span(f.tap, f.taps, w[7], &x_high, &w_high)) return REGROW_E_BOUNDS;
     uint64_t size = plus(plus(times(groups - 1, w[13]), times(f.rows - 1, f.w_row)), plus(w_high, 1));
     size = plus(size, times(f.channels - 1, f.w_channel));
     TAKE(float, g, w[0], size);
-    TAKE(const float, dy, w[1], planes_extent(w[9], times(groups, f.rows), f.y_channel, run));
+    TAKE(const float, dy, w[1], planes_extent(w[9], planes ? planes : times(groups, f.rows), f.y_channel, run));
     TAKE(const float, x, w[2], plus(planes_extent(w[7], times(groups, f.channels), f.x_channel, run), x_high));
-    zero(g, (size_t)size);
-    size_t vectors = (size_t)(run / VW);
-    for (size_t i = 0; i < groups; i++)
-        for (size_t v = 0; v < vectors; v += GRAD_RUN)
-            correlate(&f, dy + w[9] + i * f.rows * f.y_channel + v * VW, x + w[7] + i * f.channels * f.x_channel + v * VW,
-                      g + i * w[13], vectors - v < GRAD_RUN ? vectors - v : GRAD_RUN);
+    grad_job made = {f, (size_t)groups, (size_t)(run / VW), w[13], (size_t)size, dy + w[9], x + w[7], g};
+    *job = made;
+    return REGROW_OK;
+}
+
+/* The gradients of some rows, whose dy begins there; dw was zero before. */
+static void grad_rows(const grad_job *job, size_t first, size_t count, const float *dy)
+{
+    filter f = job->f;
+    f.rows = count;
+    for (size_t v = 0; v < job->vectors; v += GRAD_RUN)
+        correlate(&f, dy + v * VW, job->x + v * VW, job->g + first * f.w_row, job->vectors - v < GRAD_RUN ? job->vectors - v : GRAD_RUN);
+}
+
+static regrow_status op_conv_dw(const machine *m, const uint32_t *w, uint32_t n)
+{
+    grad_job job;
+    regrow_status status = grad_prepare(m, w, n, 0, &job);
+    if (status != REGROW_OK) return status;
+    const filter *f = &job.f;
+    zero(job.g, job.size);
+    for (size_t i = 0; i < job.groups; i++)
+        for (size_t v = 0; v < job.vectors; v += GRAD_RUN)
+            correlate(f, job.dy + i * f->rows * f->y_channel + v * VW, job.x + i * f->channels * f->x_channel + v * VW,
+                      job.g + i * job.w_group, job.vectors - v < GRAD_RUN ? job.vectors - v : GRAD_RUN);
     return REGROW_OK;
 }

@@ -34,22 +34,30 @@ static uint64_t view_extent(const view *v, const extent4 *e)
 
 INLINE void zero(float *p, size_t count) { memset(p, 0, count * sizeof(float)); }
 
-/* Everything of a buffer of `total` floats that is no element: guards, columns, rows, the end of a channel. */
+/* What lies around the elements of one plane: columns, rows, the end of the channel. */
+static void scrub_plane(float *plane, const view *v, const extent4 *e)
+{
+    for (size_t s = 0; s < e->samples; s++) {
+        float *rows = plane + s * v->sample;
+        for (size_t r = 0; r < e->rows; r++)
+            for (size_t i = e->columns; i < v->row; i++) rows[r * v->row + i] = 0;
+        zero(rows + e->rows * v->row, v->sample - e->rows * v->row);
+    }
+    zero(plane + e->samples * v->sample, v->channel - e->samples * v->sample);
+}
+
+static void scrub_guards(float *y, const view *v, const extent4 *e, size_t total)
+{
+    size_t end = v->first + e->channels * v->channel;
+    zero(y, v->first);
+    zero(y + end, total - end);
+}
+
+/* Everything of a buffer of `total` floats that is no element. */
 static void scrub_around(float *y, const view *v, const extent4 *e, size_t total)
 {
-    zero(y, v->first);
-    for (size_t c = 0; c < e->channels; c++) {
-        float *plane = y + v->first + c * v->channel;
-        for (size_t s = 0; s < e->samples; s++) {
-            float *rows = plane + s * v->sample;
-            for (size_t r = 0; r < e->rows; r++)
-                for (size_t i = e->columns; i < v->row; i++) rows[r * v->row + i] = 0;
-            zero(rows + e->rows * v->row, v->sample - e->rows * v->row);
-        }
-        zero(plane + e->samples * v->sample, v->channel - e->samples * v->sample);
-    }
-    size_t end = v->first + e->channels * v->channel;
-    zero(y + end, total - end);
+    scrub_guards(y, v, e, total);
+    for (size_t c = 0; c < e->channels; c++) scrub_plane(y + v->first + c * v->channel, v, e);
 }
 
 /* Whether elements, pads and guards of a grid lie in this order inside `total` floats. */

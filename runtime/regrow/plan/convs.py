@@ -9,7 +9,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from regrow.ops.schema import ints
-from regrow.plan.builder import NONE, Buffer, Builder, maybe
+from regrow.plan.builder import NONE, Buffer, Builder, Place, maybe
+from regrow.plan.chain import Chain
 from regrow.plan.grid import Geometry, Grid, Planes, geometry, is_same, same_grid
 from regrow.plan.kept import Kept, Lists, backward, forward
 from regrow.plan.pointwise import Lower
@@ -73,7 +74,8 @@ def _point(b: Builder) -> Geometry:
 def wanted(b: Builder, ops: Sequence[Op]) -> dict[str, Grid]:
     """The grid on which the first convolution that reads a value wants it."""
     found: dict[str, Grid] = {}
-    for op in ops:
+    parts = (part for whole in ops for part in (whole.parts if isinstance(whole, Chain) else (whole,)))
+    for op in parts:
         if op.kind.startswith("conv2d"):
             made = _geometry(b, op)
             x = op.inputs[1] if op.kind == "conv2d_dw" else op.inputs[0] if op.kind == "conv2d" else ""
@@ -101,14 +103,16 @@ def _output_planes(b: Builder, name: str, made: Geometry) -> tuple[Buffer, Plane
     return b.planes(name, planes), planes
 
 
-def lower_conv(b: Builder, op: Op) -> None:
-    _forward(b, op, _geometry(b, op))
+def lower_conv(b: Builder, op: Op, scratch: int = 0) -> None:
+    """`scratch`: its output is there only so many planes at a time."""
+    _forward(b, op, _geometry(b, op), scratch)
 
 
-def _forward(b: Builder, op: Op, made: Geometry) -> None:
+def _forward(b: Builder, op: Op, made: Geometry, scratch: int = 0) -> None:
     x, planes = _input_planes(b, op.inputs[0], made)
     _, o, h, w = b.extents(op.outputs[0])
-    y = b.new_planes(op.outputs[0], Planes(made.grid, o, h, w, clean=False))
+    y = b.floats(made.grid.floats(scratch or o))
+    b.put(op.outputs[0], Place(y, Planes(made.grid, o, h, w, clean=False)))
     bias = [b.plain(name) for name in op.inputs[2:]]
     step = planes.phases * made.grid.channel
     front, channel = made.grid.guard, made.grid.channel

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from regrow.ops.schema import ints, number
+from regrow.plan.chain import chained
 from regrow.program import Attr, Op, Program, Value
 
 NORMS = {"batch_norm": "batch", "batch_norm_frozen": "given"}
@@ -53,7 +54,7 @@ def fused(program: Program) -> list[Op]:
     for op in program.ops:
         if id(op) not in gone and op.kind in ("sub", "select"):
             _update(graph, op, gone, at, program.values)
-    return [at.get(id(op), op) for op in program.ops if id(op) not in gone]
+    return chained([at.get(id(op), op) for op in program.ops if id(op) not in gone], program)
 
 
 def _is_halving(op: Op) -> bool:
@@ -173,6 +174,8 @@ def _replace(graph: _Graph, chain: _Chain, gone: set[int], at: dict[int, Op]) ->
     total = _bias_gradient(graph, last.outputs[0], gone)
     if norm is not None:
         inputs += (norm.inputs[1], norm.inputs[2], *last.inputs[3:])
+    if chain.pool is not None:  # a quarter of z, and as good for the sums
+        inputs += (ops[-1].outputs[0],)
     at[id(last)] = Op("block_back", inputs, (*made, total), attrs, last.source)
 
 
