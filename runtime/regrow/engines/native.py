@@ -162,9 +162,9 @@ class _Planned:
 
 def aligned(size: int) -> Array:
     """Uninitialised bytes on the core's alignment."""
-    raw = np.empty(size + 64, np.uint8)
+    raw = np.empty(size + 128, np.uint8)
     start = -_address(raw) % 64
-    return raw[start : start + size]
+    return raw[start : start + max(size, 1)]
 
 
 def _address(array: Array) -> int:

@@ -153,7 +153,7 @@ class Builder:
 
     def new_packed(self, name: str) -> Buffer:
         count = self.packs[name]
-        return self.put(name, Place(self.floats(count), packed=count)).buffer
+        return self.put(name, Place(Buffer(count * self.item(name)), packed=count)).buffer
 
     def find(self, name: str, *, plain: bool = False, grid: Grid | None = None) -> Place | None:
         """An existing place in a layout."""
@@ -238,6 +238,6 @@ class Builder:
             return place.buffer, place.planes.grid.view()
         return self.plain(name), plain_view(self.extents(name))
 
-    def same_size_grid(self, size: tuple[int, int]) -> Grid | None:
+    def same_size_grid(self, samples: int, size: tuple[int, int]) -> Grid | None:
         """The grid shared by what has this size, where a convolution of the program made one."""
-        return same_grid(self.batch, size, self.pads[size]) if size in self.pads else None
+        return same_grid(samples, size, self.pads[size]) if size in self.pads else None

@@ -61,14 +61,16 @@ def _geometry(b: Builder, op: Op) -> Geometry:
     else:
         size, output, kernel = b.shape(op.inputs[1])[2:], b.shape(op.inputs[0])[2:], ints(op.attrs, "kernel")
     h, w = size
-    shared = b.same_size_grid((h, w)) if is_same(kernel, op.attrs) else None
-    return geometry(b.batch, (h, w), (output[0], output[1]), kernel, op.attrs, shared)
+    samples = b.shape(op.inputs[0])[0]
+    shared = b.same_size_grid(samples, (h, w)) if is_same(kernel, op.attrs) else None
+    return geometry(samples, (h, w), (output[0], output[1]), kernel, op.attrs, shared)
 
 
-def _point(b: Builder) -> Geometry:
+def _point(b: Builder, op: Op) -> Geometry:
     """Of a product with a matrix: one tap on samples of one row and one column."""
-    grid = same_grid(b.batch, (1, 1), b.pads.get((1, 1), (0, 0)))
-    return geometry(b.batch, (1, 1), (1, 1), (1, 1), _POINT, grid)
+    samples = b.shape(op.inputs[0])[0]
+    grid = same_grid(samples, (1, 1), b.pads.get((1, 1), (0, 0)))
+    return geometry(samples, (1, 1), (1, 1), (1, 1), _POINT, grid)
 
 
 def wanted(b: Builder, ops: Sequence[Op]) -> dict[str, Grid]:
@@ -86,7 +88,7 @@ def wanted(b: Builder, ops: Sequence[Op]) -> dict[str, Grid]:
         elif (op.kind == "linear" and op.inputs[1] in b.packs) or (
             op.kind == "matmul" and (op.inputs[1] in b.packs or op.outputs[0] in b.packs)
         ):
-            found.setdefault(op.inputs[0], _point(b).grid)
+            found.setdefault(op.inputs[0], _point(b, op).grid)
     return found
 
 
@@ -236,16 +238,16 @@ def _weight_gradient(b: Builder, op: Op, made: Geometry) -> None:
 def lower_product(b: Builder, op: Op) -> None:
     """linear; one tap of a convolution where its weight is packed."""
     if op.inputs[1] in b.packs:
-        return _forward(b, op, _point(b))
+        return _forward(b, op, _point(b, op))
     return lower_linear(b, op)
 
 
 def lower_product_back(b: Builder, op: Op) -> None:
     """The matmul that is the gradient of a product with a packed weight, or any other."""
     if op.outputs[0] in b.packs:
-        return _weight_gradient(b, op, _point(b))
+        return _weight_gradient(b, op, _point(b, op))
     if op.inputs[1] in b.packs:
-        return _input_gradient(b, op, _point(b))
+        return _input_gradient(b, op, _point(b, op))
     return lower_matmul(b, op)
 
 

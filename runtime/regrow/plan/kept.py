@@ -119,7 +119,7 @@ def _grown(step: Program, weight: str) -> set[str] | None:
                 return None
         elif op.kind not in ("conv2d_dw", "matmul"):
             return None
-        if step.values[name].dtype != "float32":
+        if step.values[name].dtype not in (("float32",) if op is None else ("float32", "bool")):
             return None
     return names
 

@@ -106,12 +106,15 @@ def plan_adapt(programs: Mapping[str, Program], batch: int, kept: Mapping[str, K
     return _finished(b, replaced, step_number, loss, "out:losses")
 
 
-def plan_predict(program: Program, batch: int, kept: Mapping[str, Kept]) -> Plan:
-    """One forward pass."""
+def plan_predict(
+    program: Program, batch: int, kept: Mapping[str, Kept], outputs: Sequence[str] = ("logits",)
+) -> Plan:
+    """One pass through a program."""
     b = _builder({"predict": program}, batch, kept)
     _externals(b, {"predict": program}, carried=False)
     _run(b, "once", program)
-    _out(b, "logits", "out:logits")
+    for name in outputs:
+        _out(b, name, f"out:{name}")
     return _finished(b, [])
 
 

@@ -188,11 +188,8 @@ def lower_not(b: Builder, op: Op) -> None:
 
 
 def lower_select(b: Builder, op: Op) -> None:
-    kept = b.packs.get(op.outputs[0])
-    if kept:  # every packed position may move
-        for place in b.places[op.inputs[1]]:
-            b.put(op.outputs[0], place)
-        return
+    if op.outputs[0] in b.packs:
+        return _select_packed(b, op)
     mask, left, right = (b.plain(name) for name in op.inputs)
     out, y = b.shape(op.outputs[0]), b.new(op.outputs[0])
     steps = [_aligned(b.shape(name), out) for name in op.inputs]
@@ -200,6 +197,18 @@ def lower_select(b: Builder, op: Op) -> None:
     whole = [x for x, name in zip((left, right), op.inputs[1:], strict=True) if b.shape(name) == out]
     words = (b.item(op.outputs[0]), y, mask, left, right, len(sizes), *sizes, *sm, *sa, *sb)
     b.emit("select", words, (mask, left, right), (y,), whole)
+
+
+def _select_packed(b: Builder, op: Op) -> None:
+    if op.inputs[0].startswith("mask:"):  # what is packed is what may move
+        for place in b.places[op.inputs[1]]:
+            b.put(op.outputs[0], place)
+        return
+    count, y = b.packs[op.outputs[0]], b.new_packed(op.outputs[0])
+    packed = [name in b.packs for name in op.inputs]
+    operands = [b.places[n][0].buffer if p else b.plain(n) for n, p in zip(op.inputs, packed, strict=True)]
+    words = (b.item(op.outputs[0]), y, *operands, 1, count, *(int(p) for p in packed))
+    b.emit("select", words, operands, (y,), [x for x, p in zip(operands[1:], packed[1:], strict=True) if p])
 
 
 def lower_update(b: Builder, op: Op) -> None:
