@@ -65,7 +65,7 @@ INLINE mask above(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, 
 INLINE vf pick_lanes(mask m, vf a, vf b) { return (vf)_mm512_mask_blend_ps(m, (__m512)b, (__m512)a); }
 INLINE vf only(mask m, vf a) { return (vf)_mm512_maskz_mov_ps(m, (__m512)a); }
 INLINE vf except(mask m, vf a) { return only((mask)~m, a); }
-INLINE mask lanes(size_t n) { return n < VW ? (mask)((1u << n) - 1u) : (mask)0xffff; }
+INLINE mask lanes(size_t n) { return (mask)(n < VW ? ((1u << n) - 1u) & 0xffffu : 0xffffu); }
 #else
 typedef vi mask;
 INLINE mask above(vf a, vf b) { return (vi)(a > b); }

@@ -23,7 +23,7 @@ Array = NDArray[Any]
 Tensors = Mapping[str, Array]
 
 # Share of kept positions below which a layer runs faster on lists than whole (docs/decisions.md).
-SPARSE_BELOW = 0.35
+SPARSE_BELOW = 0.4
 _STAGES = ("predict", "prefix", "step", "finish")
 _PLANS_KEPT = 8
 
