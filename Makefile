@@ -44,7 +44,8 @@ $(STAMP): pyproject.toml constraints.txt | python
 	$(PIP) --no-build-isolation -e '.[train,onnx,images,serve,bench,dev]'
 	@touch $@
 
-install: $(STAMP) ## create the environment in .venv (reused when it is up to date)
+install: $(STAMP) ## create the environment in .venv (reused when it is up to date) and build the core
+	@$(BIN)/python runtime/native/build.py
 	@echo "$(if $(FRESH),$(VENV) is ready,$(VENV) is up to date: reused)"
 
 demo: install ## train, prune, export, adapt without torch; ends with a table and demo/report.html

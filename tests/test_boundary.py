@@ -33,7 +33,7 @@ MAX_LINES = 300
 MAX_LINES_EXCEPTION = 400
 # Files between the two limits, each with its reason.
 LONG_FILES: dict[str, str] = {"runtime/regrow/datasets/catalog.py": "one row per dataset, data only"}
-RUNTIME_LINES = 8300
+RUNTIME_LINES = 11500
 SERVICE_LINES = 3000
 TEXT = {".py", ".md", ".toml", ".txt", ".c", ".h", ".html", ".css", ".js", ".json", ".yml", ""}
 

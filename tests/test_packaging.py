@@ -3,6 +3,7 @@
 import email
 import email.message
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-WHEEL_BYTES = 480_000
+WHEEL_BYTES = 600_000
 
 
 def project() -> dict[str, Any]:
@@ -47,6 +48,17 @@ def test_the_wheel_holds_three_typed_packages_and_nothing_else(wheel: Path) -> N
     assert {f"{p}/py.typed" for p in packages} <= set(names)
     assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == packages
     assert any(n.endswith("licenses/LICENSE") for n in names)
+
+
+def test_the_wheel_brings_the_core_where_there_is_a_compiler(wheel: Path) -> None:
+    if not any(map(shutil.which, ("cc", "gcc", "clang"))):
+        assert wheel.name.endswith("-py3-none-any.whl")
+        pytest.skip("no C compiler here: the wheel is pure")
+    assert re.search(r"-py3-none-linux_\w+\.whl$", wheel.name)
+    with zipfile.ZipFile(wheel) as archive:
+        data = archive.read("regrow/_core.so")
+    assert data.startswith(b"\x7fELF")
+    assert all(name in data for name in (b"regrow_run", b"regrow_arena_bytes"))
 
 
 def test_every_source_file_is_in_the_wheel(wheel: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 from regrow import bundle as bundles
 from regrow import delta as deltas
-from regrow import engines, plan
+from regrow import engines
 from regrow.bundle import Bundle
 from regrow.engines import Engine
 from regrow.errors import BudgetError, BundleError, UnsupportedError
@@ -20,15 +21,19 @@ _STAGES = ("predict", "prefix", "step", "finish")
 class Model:
     """What `regrow.open` returns."""
 
-    def __init__(self, bundle: Bundle, engine: Engine, budget_bytes: int | None) -> None:
+    def __init__(
+        self, bundle: Bundle, engine: Engine, budget_bytes: int | None, engine_note: str = ""
+    ) -> None:
         self.bundle = bundle
         self.engine = engine
         self.budget_bytes = budget_bytes
-        self._programs = {name: bundle.program(name) for name in _STAGES if name in bundle.manifest.programs}
+        # Why an engine that "auto" would rather have taken does not run this bundle; else empty.
+        self.engine_note = engine_note
         self._peaks: dict[int, int] = {}
 
     def __repr__(self) -> str:
-        return f"<regrow.Model {self.name!r} {self.digest[:12]} on {self.engine.name}>"
+        note = f" ({self.engine_note})" if self.engine_note else ""
+        return f"<regrow.Model {self.name!r} {self.digest[:12]} on {self.engine.name}{note}>"
 
     @property
     def manifest(self) -> Manifest:
@@ -65,10 +70,10 @@ class Model:
         """The parameters a session may change."""
         return tuple(p for p in self.manifest.parameters if p.adaptable != "none")
 
-    @property
+    @cached_property
     def stepwise(self) -> bool:
         """Whether K single steps are one adaptation of K: not where the rule looks at which step it is."""
-        return "step" not in self._programs["step"].inputs
+        return "step" not in self.bundle.program("step").inputs
 
     def session(self, delta: StrPath | bytes | None = None) -> Session:
         """A new instance: fresh, or as a delta (a path, or the bytes of `Session.dump`) left it."""
@@ -78,9 +83,9 @@ class Model:
         return Session(self, read(delta, self.bundle))  # type: ignore[arg-type]
 
     def peak_bytes(self, support: int) -> int:
-        """What adapting to `support` samples keeps alive at once, by the plan of the programs."""
+        """What adapting to `support` samples keeps alive at once, as the engine plans it."""
         if support not in self._peaks:
-            self._peaks[support] = plan.peak_bytes(self._programs, support)
+            self._peaks[support] = self.engine.planned_bytes(support)
         return self._peaks[support]
 
     def check_budget(self, support: int) -> None:
@@ -122,10 +127,11 @@ def open(path: StrPath, *, engine: str = "auto", budget_bytes: int | None = None
         raise BudgetError(
             f"regrow.open: budget_bytes is {budget_bytes!r}, expected a number of bytes; None sets no limit"
         )
-    _, make = engines.pick(engine)
+    engines.pick(engine)
     bundle = bundles.read(path)
     _check(bundle)
-    return Model(bundle, make(bundle, threads=threads, budget_bytes=budget_bytes), budget_bytes)
+    made, note = engines.start(engine, bundle, threads=threads, budget_bytes=budget_bytes)
+    return Model(bundle, made, budget_bytes, note)
 
 
 def _positive(value: object) -> bool:

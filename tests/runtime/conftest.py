@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import regrow
+from regrow import engines
 from regrow.cli import main
 
 
@@ -39,14 +40,23 @@ def _written_by_hand(name: str) -> ModuleType:
     return module
 
 
+@pytest.fixture(params=["native", "onnx"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Every engine in turn; skips where it is not present."""
+    name = str(request.param)
+    if name not in engines.available():
+        pytest.skip(f"the {name} engine is not here: {engines.ENGINES[name].remedy}")
+    return name
+
+
 @pytest.fixture
-def make(tiny: ModuleType, tmp_path: Path) -> Callable[..., regrow.Model]:
+def make(tiny: ModuleType, tmp_path: Path, engine: str) -> Callable[..., regrow.Model]:
     """Write and open a linear bundle; keywords of `tiny.write`, and `opening` for `regrow.open`."""
 
     def write_and_open(name: str = "tiny", opening: dict[str, Any] | None = None, **how: Any) -> regrow.Model:
         path = tmp_path / f"{name}.regrow"
         tiny.write(path, **how)
-        return regrow.open(path, **(opening or {}))
+        return regrow.open(path, **({"engine": engine} | (opening or {})))
 
     return write_and_open
 

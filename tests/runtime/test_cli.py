@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import regrow
+from regrow import plan
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -90,7 +91,9 @@ def test_inspect_says_what_a_bundle_is(here: Path, run: Run) -> None:
     assert facts["bytes"]["total"] == (here / "m.regrow").stat().st_size
     parts = {k: v for k, v in facts["bytes"].items() if k not in ("total", "dense_fp32")}
     assert sum(parts.values()) == facts["bytes"]["total"]
-    assert facts["peak_bytes"]["7"] == regrow.open("m.regrow").peak_bytes(7)
+    bundle = regrow.open("m.regrow").bundle
+    programs = {name: bundle.program(name) for name in bundle.manifest.programs}
+    assert facts["peak_bytes"]["7"] == plan.peak_bytes(programs, 7)
     sparsity = {p["name"]: p["sparsity"] for p in facts["parameters"]}
     assert sparsity["head.weight"] == pytest.approx(11 / 30)
     # 30 H(11/30) bits of mask and 19 values.
@@ -118,7 +121,10 @@ def test_inspect_says_what_a_bundle_is(here: Path, run: Run) -> None:
         (("adapt", "m.regrow", "missing.npz", "-o", "a.delta"), "missing.npz: not found"),
         (("adapt", "m.regrow", "labels.txt", "-o", "a.delta"), "unknown suffix"),
         (("adapt", "m.regrow", "support.npz", "-o", "no/a.delta"), "create the directory first"),
-        (("adapt", "m.regrow", "support.npz", "-o", "a.delta", "--budget", "100B"), "needs 2249 bytes"),
+        (
+            ("adapt", "m.regrow", "support.npz", "-o", "a.delta", "--budget", "100B"),
+            "not even one sample fits",
+        ),
         (("adapt", "m.regrow", "support.npz", "-o", "a.delta", "--steps", "0"), "steps is 0"),
         (("adapt", "m.regrow", "support.npz", "-o", "a.delta", "--delta", "m.regrow"), "m.regrow"),
         (("adapt", "m.regrow", "support.npz", "-o", "a.delta", "--labels", "none.txt"), "none.txt"),

@@ -23,9 +23,9 @@ def samples(tiny: ModuleType) -> tuple[Any, Any]:
 
 
 @pytest.fixture
-def metric(metric_bundle: ModuleType, tmp_path: Path) -> regrow.Model:
+def metric(metric_bundle: ModuleType, tmp_path: Path, engine: str) -> regrow.Model:
     metric_bundle.write(tmp_path / "m.regrow")
-    return regrow.open(tmp_path / "m.regrow")
+    return regrow.open(tmp_path / "m.regrow", engine=engine)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import regrow
+from regrow import engines
 
 
 def modules_after(code: str) -> set[str]:
@@ -38,15 +39,20 @@ def test_numpy_arrives_with_the_model_and_no_engine_before_it_is_picked() -> Non
     assert modules_after("import regrow; regrow.open; regrow.Session") == {"numpy"}
 
 
-def test_a_whole_session_needs_numpy_and_onnxruntime_only(tiny: ModuleType, tmp_path: Any) -> None:
+@pytest.mark.parametrize(("name", "needs"), [("native", set()), ("onnx", {"onnxruntime"})])
+def test_a_whole_session_needs_numpy_and_its_engine_only(
+    name: str, needs: set[str], tiny: ModuleType, tmp_path: Any
+) -> None:
+    if name not in engines.available():
+        pytest.skip(f"the {name} engine is not here: {engines.ENGINES[name].remedy}")
     tiny.write(tmp_path / "m.regrow")
     code = (
         "import regrow, numpy as np\n"
-        f"s = regrow.open({str(tmp_path / 'm.regrow')!r}).session()\n"
+        f"s = regrow.open({str(tmp_path / 'm.regrow')!r}, engine={name!r}).session()\n"
         "s.adapt(np.eye(6, dtype=np.float32)[:2], [0, 1])\n"
         f"s.predict(np.eye(6, dtype=np.float32)); s.save({str(tmp_path / 'a.delta')!r})"
     )
-    assert modules_after(code) == {"numpy", "onnxruntime"}
+    assert modules_after(code) == {"numpy"} | needs
 
 
 def test_the_package_shows_what_it_has() -> None:

@@ -24,10 +24,10 @@ from regrow.manifest import (
     SelfTest,
     TensorSpec,
 )
-from regrow.program import Op, Program, Value
+from regrow.program import Program
+from tests.runtime.tiny_programs import MOMENTUM, C, D, programs
 
-D, C = 6, 5
-LR, MOMENTUM = 0.5, 0.5
+LR = 0.5
 Array = NDArray[Any]
 
 _HEAD = '<ir_version: 9, opset_import: ["" : 18]>'
@@ -138,29 +138,6 @@ def _external(name: str, kind: int, shape: tuple[int, ...]) -> onnx.TensorProto:
     tensor = TensorProto(name=name, data_type=kind, dims=shape, data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="regrow")
     return tensor
-
-
-def programs() -> dict[str, Program]:
-    """The same model as programs; the runtime only plans with them."""
-    x = {"x": Value((-1, D), role="input"), "scale": Value((D,), role="frozen")}
-    head = {"head.weight": Value((C, D), role="adaptable"), "head.bias": Value((C,), role="adaptable")}
-    h = {"h": Value((-1, D))}
-    logits = {"logits": Value((-1, C))}
-    linear = Op("linear", ("h", "head.weight", "head.bias"), ("logits",), {})
-    features = Op("mul", ("x", "scale"), ("h",), {})
-    y = {
-        "y": Value((-1,), "int64", "input"),
-        "active": Value((C,), "bool", "input"),
-    }
-    loss = {"loss": Value(()), "p": Value((-1, C)), "velocity": Value((C,), role="state")}
-    entropy = Op("cross_entropy", ("logits", "y", "active"), ("loss", "p"), {})
-    step = Program(("h", "y", "active", *head), ("loss",), (linear, entropy), y | h | head | logits | loss)
-    return {
-        "predict": Program(("x", "scale", *head), ("logits",), (features, linear), x | h | head | logits),
-        "prefix": Program(("x", "scale"), ("h",), (features,), x | h),
-        "step": step,
-        "finish": step,
-    }
 
 
 def weights(seed: int = 0) -> dict[str, Array]:

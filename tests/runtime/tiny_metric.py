@@ -5,6 +5,7 @@ Features are x * scale; head.sums and head.counts adapt. Imported only where `on
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,6 @@ predict (float[B,{D}] x, float[{C},{D}] p_sums, float[{C}] p_counts) => (float[B
   logits = Identity (scores)
 }}
 """
-_PROGRAMS = ("predict", "prefix", "step", "finish")
 _NAMES = {
     "p_sums": "param:head.sums",
     "p_counts": "param:head.counts",
@@ -108,7 +108,8 @@ def write(path: Path, *, labels: tuple[str, ...] | None = None) -> str:
     tensors: dict[str, Array] = {name: part for _, parts in packed for name, part in parts.items()}
     tensors |= {"onnx.adapt": bundle.pack_blob(graph(_ADAPT))}
     tensors |= {"onnx.predict": bundle.pack_blob(graph(_PREDICT))}
-    tensors |= {f"program.{name}": _program() for name in _PROGRAMS}
+    texts = {name: json.dumps(program.to_json()).encode() for name, program in programs().items()}
+    tensors |= {f"program.{name}": bundle.pack_blob(text) for name, text in texts.items()}
     made = Manifest(
         name="metric",
         task="classification",
@@ -119,7 +120,7 @@ def write(path: Path, *, labels: tuple[str, ...] | None = None) -> str:
         state=(),
         rule=RuleSpec("nearest", "regrow_trainer.rules.prototype:prototype", {}, 1, (), "metric"),
         policy=Policy("none", 1, C, float(np.finfo(np.float32).max)),
-        programs={name: f"program.{name}" for name in _PROGRAMS},
+        programs={name: f"program.{name}" for name in texts},
         graphs={name: f"onnx.{name}" for name in ("adapt", "predict")},
         peak_bytes={"5": 1000},
         selftest=SelfTest(7, 5, 5, (1.0,), (0.0,), 1e-4),
@@ -130,10 +131,60 @@ def write(path: Path, *, labels: tuple[str, ...] | None = None) -> str:
     return bundle.write(path, made, dict(ordered))
 
 
-def _program() -> NDArray[np.uint8]:
-    """Only planned with: the features."""
-    import json
+def programs() -> dict[str, Program]:
+    """The same head as programs, as an exporter writes them."""
+    x = {"x": Value((-1, D), role="input"), "scale": Value((D,), role="frozen")}
+    h, given = {"h": Value((-1, D))}, {"y": Value((-1,), "int64", "input")}
+    given["active"] = Value((C,), "bool", "input")
+    head = {"head.sums": Value((C, D), role="adaptable"), "head.counts": Value((C,), role="adaptable")}
+    features = Op("mul", ("x", "scale"), ("h",), {})
+    loss = Op("cross_entropy", ("logits", "y", "active"), ("loss", ""), {})
+    scores, made = _scores()
+    fit, fitted = _fit()
+    inner = h | head | made
+    told = ("loss", "next:head.sums", "next:head.counts")
+    return {
+        "predict": Program(("x", "scale", *head), ("logits",), (features, *scores), x | inner),
+        "prefix": Program(tuple(x), ("h",), (features,), x | h),
+        "step": Program(
+            ("h", *given, *head), told, (*scores, loss, *fit), inner | given | fitted | {"loss": Value(())}
+        ),
+        "finish": Program(
+            ("h", *given, *head), ("loss",), (*scores, loss), inner | given | {"loss": Value(())}
+        ),
+    }
 
-    values = {"x": Value((-1, D), role="input"), "scale": Value((D,), role="frozen"), "h": Value((-1, D))}
-    program = Program(("x", "scale"), ("h",), (Op("mul", ("x", "scale"), ("h",), {}),), values)
-    return bundle.pack_blob(json.dumps(program.to_json()).encode())
+
+def _scores() -> tuple[tuple[Op, ...], dict[str, Value]]:
+    """Minus the squared distance to every class mean."""
+    steps: list[tuple[str, tuple[str, ...], str, tuple[int, ...], dict[str, Any]]] = [
+        ("clip", ("head.counts",), "some", (C,), {"closed": True, "low": 1.0}),
+        ("reshape", ("some",), "column", (C, 1), {"shape": (C, 1)}),
+        ("div", ("head.sums", "column"), "means", (C, D), {}),
+        ("reshape", ("h",), "h3", (-1, 1, D), {"shape": (-1, 1, D)}),
+        ("sub", ("h3", "means"), "gap", (-1, C, D), {}),
+        ("mul", ("gap", "gap"), "squares", (-1, C, D), {}),
+        ("reduce_sum", ("squares",), "distance", (-1, C), {"axes": (2,), "keepdims": False}),
+        ("neg", ("distance",), "logits", (-1, C), {}),
+    ]
+    ops = tuple(Op(kind, ins, (out,), attrs) for kind, ins, out, _, attrs in steps)
+    return ops, {out: Value(shape) for _, _, out, shape, _ in steps}
+
+
+def _fit() -> tuple[tuple[Op, ...], dict[str, Value]]:
+    """Features and samples added up by class."""
+    numbers = {"values": tuple(range(C)), "shape": (C,), "dtype": "int64"}
+    ops = (
+        Op("literal", (), ("classes",), numbers),
+        Op("reshape", ("y",), ("y_column",), {"shape": (-1, 1)}),
+        Op("equal", ("y_column", "classes"), ("is",), {}),
+        Op("cast", ("is",), ("hot",), {"dtype": "float32"}),
+        Op("matmul", ("hot", "h"), ("added",), {"transpose_a": True, "transpose_b": False}),
+        Op("reduce_sum", ("hot",), ("new",), {"axes": (0,), "keepdims": False}),
+        Op("add", ("head.sums", "added"), ("next:head.sums",), {}),
+        Op("add", ("head.counts", "new"), ("next:head.counts",), {}),
+    )
+    values = {"classes": Value((C,), "int64"), "y_column": Value((-1, 1), "int64")}
+    values |= {"is": Value((-1, C), "bool"), "hot": Value((-1, C)), "new": Value((C,))}
+    values |= {"added": Value((C, D)), "next:head.sums": Value((C, D)), "next:head.counts": Value((C,))}
+    return ops, values

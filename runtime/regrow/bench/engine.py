@@ -31,7 +31,7 @@ class EngineSubject:
 def main(bundle: str, episode: str, engine: str) -> int:
     """Serve until told to quit."""
     engines.pick(engine)
-    import_module(engines.ENGINES[engine].needs)  # what is imported counts as that, not as adaptation
+    import_module(engines.ENGINES[engine].path.partition(":")[0]).load()  # what is loaded counts as that
     return serve(lambda: EngineSubject(open(bundle, engine=engine), read_episode(episode)))
 
 

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from regrow.cli.command import Command, add_force, byte_count, emit, human_bytes, refuse_overwrite
-from regrow.cli.inputs import add_engine, labelled
+from regrow.cli.inputs import add_engine, labelled, say_engine
 from regrow.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     refuse_overwrite([args.output], args.force)
     model = regrow.open(args.bundle, engine=args.engine, budget_bytes=args.budget, threads=args.threads)
+    say_engine(model.engine_note)
     session = model.session(args.delta)
     x, y = labelled(args.support, model.input, args.labels, required=args.add_class is None)
     if args.add_class is None:

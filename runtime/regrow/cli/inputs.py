@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,12 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N", help="threads of the engine (default: 1)"
     )
+
+
+def say_engine(note: str) -> None:
+    """Tell on stderr why "auto" did not take the engine it would rather have."""
+    if note:
+        print(f"regrow: auto: {note}", file=sys.stderr)
 
 
 def labelled(

@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from regrow.cli.command import Command, add_force, emit, refuse_overwrite, table
-from regrow.cli.inputs import add_engine, labels_of
+from regrow.cli.inputs import add_engine, labels_of, say_engine
 
 if TYPE_CHECKING:
     from regrow.inference import Prediction
@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     refuse_overwrite([args.csv], args.force)
     model = regrow.open(args.bundle, engine=args.engine, threads=args.threads)
+    say_engine(model.engine_note)
     session = model.session(args.delta)
     read = load_samples(args.query, model.input.shape, labelled=False, invert=model.input.invert)
     prediction = session.predict(read.x)

@@ -39,6 +39,10 @@ class Engine(Protocol):
     name: str
     exact_memory: bool
 
+    def planned_bytes(self, support: int) -> int:
+        """What adapting to `support` samples keeps alive at once: to the byte, or as the programs plan it."""
+        ...
+
     def adapt(
         self, x: Array, y: Array, active: Array | None, params: Tensors, state: Tensors, steps: int
     ) -> Adapted:
@@ -67,6 +71,11 @@ class Row:
 
 # In the order `auto` tries them.
 ENGINES: dict[str, Row] = {
+    "native": Row(
+        "regrow.engines.native:NativeEngine",
+        "regrow._core",
+        "install regrow where a C compiler is, or run `python runtime/native/build.py` in a checkout",
+    ),
     "onnx": Row("regrow.engines.onnx:OnnxEngine", "onnxruntime", "pip install 'regrow[onnx]'"),
 }
 
@@ -80,16 +89,33 @@ def _present(module: str) -> bool:
     return util.find_spec(module) is not None
 
 
+def start(name: str, bundle: Bundle, *, threads: int, budget_bytes: int | None) -> tuple[Engine, str]:
+    """The engine called `name` on a bundle; for "auto" the first that can run it, and why none before did."""
+    if name != "auto":
+        return pick(name)[1](bundle, threads=threads, budget_bytes=budget_bytes), ""
+    refusals: list[str] = []
+    for candidate in _present_engines():
+        try:
+            engine = pick(candidate)[1](bundle, threads=threads, budget_bytes=budget_bytes)
+        except UnsupportedError as error:
+            refusals.append(str(error))
+            continue
+        return engine, "; ".join(refusals)
+    raise UnsupportedError("; ".join(refusals))
+
+
+def _present_engines() -> tuple[str, ...]:
+    present = available()
+    if not present:
+        remedies = " or ".join(dict.fromkeys(row.remedy for row in ENGINES.values()))
+        raise UnsupportedError(f"engine auto: found none, expected one of {', '.join(ENGINES)}; {remedies}")
+    return present
+
+
 def pick(name: str = "auto") -> tuple[str, EngineType]:
     """The engine called `name`, or for "auto" the first one present."""
     if name == "auto":
-        present = available()
-        if not present:
-            remedies = " or ".join(dict.fromkeys(row.remedy for row in ENGINES.values()))
-            raise UnsupportedError(
-                f"engine auto: found none, expected one of {', '.join(ENGINES)}; {remedies}"
-            )
-        name = present[0]
+        name = _present_engines()[0]
     if name not in ENGINES:
         raise UnsupportedError(
             f"engine {name!r}: no such engine, expected auto or one of {', '.join(ENGINES)}"

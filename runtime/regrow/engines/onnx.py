@@ -21,6 +21,7 @@ from regrow.bundle import Bundle
 from regrow.engines import Adapted
 from regrow.engines.wire import external_names
 from regrow.errors import BudgetError, BundleError
+from regrow.plan import peak_bytes
 
 Array = NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -41,6 +42,11 @@ def _failures() -> tuple[type[Exception], ...]:
     return (RuntimeError, *own)
 
 
+def load() -> None:
+    """Load what running needs, so that a benchmark can tell it apart from the run."""
+    import onnxruntime  # noqa: F401
+
+
 class OnnxEngine:
     """The `onnx` engine. Graphs are loaded when first used; one thread unless told otherwise."""
 
@@ -52,6 +58,11 @@ class OnnxEngine:
         self._threads = threads
         self._budget = budget_bytes
         self._graphs: dict[str, _Graph] = {}
+        self._programs = {name: bundle.program(name) for name in ("prefix", "step", "finish")}
+
+    def planned_bytes(self, support: int) -> int:
+        """What the programs keep alive; onnxruntime's allocator takes more."""
+        return peak_bytes(self._programs, support)
 
     def adapt(
         self, x: Array, y: Array, active: Array | None, params: Tensors, state: Tensors, steps: int

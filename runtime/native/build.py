@@ -1,0 +1,114 @@
+"""Compile the native core with the system's compiler: one object per vector width, one shared library.
+
+`python runtime/native/build.py [OUT]` builds where the runtime looks for it; hatchling calls the hook
+below for a wheel. Without a compiler the wheel is pure and the package runs on the onnx engine.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+SOURCES = Path(__file__).resolve().parent
+LIBRARY = SOURCES.parent / "regrow" / "_core.so"
+WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
+FLAGS = (
+    "-std=gnu99",
+    "-O3",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    *WARNINGS,
+)
+X86 = (("baseline", 16, "x86-64"), ("avx2", 32, "x86-64-v3"), ("avx512", 64, "x86-64-v4"))
+
+
+def compiler() -> list[str] | None:
+    """The command in CC, or cc, gcc, clang, whichever is there first."""
+    named = shlex.split(os.environ.get("CC", ""))
+    candidates = [named] if named else [["cc"], ["gcc"], ["clang"]]
+    return next((c for c in candidates if shutil.which(c[0])), None)
+
+
+def build(out: Path, cc: list[str], extra: tuple[str, ...] = ()) -> None:
+    """Write the library to `out`, replacing an older one at once or not at all."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    widths = X86 if x86 else (("baseline", 16, ""),)
+    with tempfile.TemporaryDirectory() as folder:
+        objects = []
+        for name, width, march in widths:
+            machine = (f"-march={march}",) if march else ()
+            defines = (f"-DVB={width}", f"-DREGROW_CORE=regrow_core_{name}")
+            objects.append(_compile(cc, "core.c", Path(folder, f"{name}.o"), (*extra, *machine, *defines)))
+        face = ("-DREGROW_X86_WIDTHS",) if x86 else ()
+        objects.append(_compile(cc, "regrow.c", Path(folder, "regrow.o"), (*extra, *face)))
+        made = out.with_suffix(f".{os.getpid()}.tmp")
+        _run([*cc, "-shared", *extra, "-Wl,-s", "-o", str(made), *objects, "-lm"])
+        made.replace(out)
+
+
+def _compile(cc: list[str], source: str, target: Path, extra: tuple[str, ...]) -> str:
+    _run([*cc, *FLAGS, *extra, "-I", str(SOURCES), "-c", str(SOURCES / source), "-o", str(target)])
+    return str(target)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{shlex.join(command)}\n{done.stderr}")
+
+
+def stale(out: Path = LIBRARY) -> bool:
+    """Whether a source is newer than the library, or there is none."""
+    sources = [p for pattern in ("*.c", "*.h", "ops/*.c", "build.py") for p in SOURCES.glob(pattern)]
+    return not out.exists() or any(p.stat().st_mtime > out.stat().st_mtime for p in sources)
+
+
+def main(words: list[str]) -> int:
+    """Build if something changed."""
+    out = Path(words[0]) if words else LIBRARY
+    cc = compiler()
+    if cc is None:
+        print(
+            "build: no C compiler found (set CC, or apt install gcc); the onnx engine works without the core"
+        )
+        return 0
+    if stale(out):
+        build(out, cc)
+        print(f"built {out}")
+    return 0
+
+
+try:
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+except ModuleNotFoundError:
+    pass
+else:
+
+    class CoreHook(BuildHookInterface):  # type: ignore[misc]
+        """Puts the library into a wheel and names the platform it runs on."""
+
+        PLUGIN_NAME = "custom"
+
+        def initialize(self, version: str, build_data: dict[str, object]) -> None:
+            """Compile, unless there is nothing to compile with."""
+            cc = compiler()
+            if self.target_name != "wheel" or version == "editable" or cc is None:
+                return
+            if stale(LIBRARY):
+                build(LIBRARY, cc)
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+            build_data["force_include"] = {str(LIBRARY): "regrow/_core.so"}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,133 @@
+/* matmul.c - matrix products by strides, so that no operand is ever transposed in memory. */
+
+#if VW == 16
+#define MATMUL_T 4
+#else
+#define MATMUL_T 2
+#endif
+
+typedef struct {
+    size_t m, k, n;
+    size_t a_row, a_col, b_row, b_col;
+} product;
+
+/* R rows of y, T vectors of each, b by whole rows. */
+#define ROWS(R, T)                                                                                              \
+    static void rows_##R(const product *p, const float *a, const float *b, const float *bias, float *y)   \
+    {                                                                                                           \
+        vf s[R][T];                                                                                             \
+        UNROLL for (int t = 0; t < (T); t++) {                                                                  \
+            vf first = bias ? load(bias + t * VW) : (vf){0};                                                    \
+            UNROLL for (int r = 0; r < (R); r++) s[r][t] = first;                                               \
+        }                                                                                                       \
+        for (size_t k = 0; k < p->k; k++) {                                                                     \
+            vf v[T];                                                                                            \
+            UNROLL for (int t = 0; t < (T); t++) v[t] = load(b + k * p->b_row + t * VW);                        \
+            UNROLL for (int r = 0; r < (R); r++) {                                                              \
+                float f = a[(size_t)r * p->a_row + k * p->a_col];                                               \
+                UNROLL for (int t = 0; t < (T); t++) s[r][t] += f * v[t];                                       \
+            }                                                                                                   \
+        }                                                                                                       \
+        UNROLL for (int r = 0; r < (R); r++) {                                                                  \
+            UNROLL for (int t = 0; t < (T); t++) store(y + (size_t)r * p->n + t * VW, s[r][t]);                 \
+        }                                                                                                       \
+    }
+ROWS(4, MATMUL_T)
+ROWS(1, MATMUL_T)
+#undef ROWS
+
+/* What is left of a row: fewer lanes than a vector, or a single vector. */
+static void row_rest(const product *p, const float *a, const float *b, const float *bias, float *y, size_t left)
+{
+    for (; left; ) {
+        size_t some = left < VW ? left : VW;
+        vf s = bias ? load_some(bias, some) : (vf){0};
+        for (size_t k = 0; k < p->k; k++) s += a[k * p->a_col] * load_some(b + k * p->b_row, some);
+        store_some(y, s, some);
+        left -= some;
+        b += some;
+        y += some;
+        if (bias) bias += some;
+    }
+}
+
+static void by_rows(const product *p, const float *a, const float *b, const float *bias, float *y)
+{
+    size_t i = 0;
+    for (; i < p->m;) {
+        size_t rows = p->m - i >= 4 ? 4 : 1, j = 0;
+        const float *ai = a + i * p->a_row;
+        float *yi = y + i * p->n;
+        for (; j + MATMUL_T * VW <= p->n; j += MATMUL_T * VW)
+            if (rows == 4) rows_4(p, ai, b + j, bias ? bias + j : NULL, yi + j);
+            else rows_1(p, ai, b + j, bias ? bias + j : NULL, yi + j);
+        for (size_t r = 0; r < rows && j < p->n; r++)
+            row_rest(p, ai + r * p->a_row, b + j, bias ? bias + j : NULL, yi + r * p->n + j, p->n - j);
+        i += rows;
+    }
+}
+
+/* Both operands run along k: 2 x 4 dot products at a time. */
+static void by_dots(const product *p, const float *a, const float *b, const float *bias, float *y)
+{
+    for (size_t i = 0; i < p->m; i += 2)
+        for (size_t j = 0; j < p->n; j += 4) {
+            const float *pa[2], *pb[4];
+            vf s[8];
+            float sums[8];
+            for (size_t r = 0; r < 2; r++) pa[r] = a + (i + r < p->m ? i + r : i) * p->a_row;
+            for (size_t c = 0; c < 4; c++) pb[c] = b + (j + c < p->n ? j + c : j) * p->b_col;
+            UNROLL for (int q = 0; q < 8; q++) s[q] = (vf){0};
+            for (size_t k = 0; k < p->k; k += VW) {
+                size_t some = p->k - k;
+                vf u0 = load_some(pa[0] + k, some), u1 = load_some(pa[1] + k, some);
+                UNROLL for (int c = 0; c < 4; c++) {
+                    vf v = load_some(pb[c] + k, some);
+                    s[c] += u0 * v;
+                    s[c + 4] += u1 * v;
+                }
+            }
+            sum_eight(s, sums);
+            for (size_t r = 0; r < 2 && i + r < p->m; r++)
+                for (size_t c = 0; c < 4 && j + c < p->n; c++)
+                    y[(i + r) * p->n + j + c] = sums[r * 4 + c] + (bias ? bias[j + c] : 0.0f);
+        }
+}
+
+static void by_scalars(const product *p, const float *a, const float *b, const float *bias, float *y)
+{
+    for (size_t i = 0; i < p->m; i++)
+        for (size_t j = 0; j < p->n; j++) {
+            float s = bias ? bias[j] : 0.0f;
+            for (size_t k = 0; k < p->k; k++) s += a[i * p->a_row + k * p->a_col] * b[k * p->b_row + j * p->b_col];
+            y[i * p->n + j] = s;
+        }
+}
+
+/* y, a, b, bias (n, or none), m, k, n, strides of a (row, column), of b, rank of the batch, sizes, strides of a, of b. */
+static regrow_status op_gemm(const machine *m, const uint32_t *w, uint32_t n)
+{
+    WORDS(12);
+    axes s;
+    regrow_status status = axes_read(&s, w[11], w + 12);
+    if (status != REGROW_OK) return status;
+    WORDS(12 + 3 * s.rank);
+    product p = {w[4], w[5], w[6], w[7], w[8], w[9], w[10]};
+    const uint32_t *sa = w + 12 + s.rank, *sb = sa + s.rank;
+    if (p.m == 0 || p.n == 0 || s.total == 0) return REGROW_OK;
+    uint64_t inner_a = p.k ? plus(times(p.m - 1, p.a_row), times(p.k - 1, p.a_col)) : 0;
+    uint64_t inner_b = p.k ? plus(times(p.n - 1, p.b_col), times(p.k - 1, p.b_row)) : 0;
+    TAKE(float, y, w[0], times(s.total, times(p.m, p.n)));
+    TAKE(const float, a, w[1], plus(axes_extent(&s, sa), inner_a));
+    TAKE(const float, b, w[2], plus(axes_extent(&s, sb), inner_b));
+    TAKE_MAYBE(const float, bias, w[3], p.n);
+    size_t count = s.size[s.rank - 1], ia = sa[s.rank - 1], ib = sb[s.rank - 1];
+    for (uint64_t r = 0; r < s.rows; r++, axes_next(&s))
+        for (size_t i = 0; i < count; i++, y += p.m * p.n) {
+            const float *ai = a + axes_offset(&s, sa) + i * ia, *bi = b + axes_offset(&s, sb) + i * ib;
+            if (p.b_col == 1 && (p.n > 4 || p.b_row != 1)) by_rows(&p, ai, bi, bias, y);
+            else if (p.a_col == 1 && p.b_row == 1) by_dots(&p, ai, bi, bias, y);
+            else by_scalars(&p, ai, bi, bias, y);
+        }
+    return REGROW_OK;
+}

@@ -1,0 +1,262 @@
+"""From programs and a batch size to a plan: words for the core, and the exact size of its arena."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regrow.errors import BudgetError
+from regrow.plan.arena import SECTIONS, Layout, find, lay_out, replaceable
+from regrow.plan.blocks import BLOCKS
+from regrow.plan.builder import ARENA, CONSTANTS, NONE, Buffer, Call, Place, Section, Word
+from regrow.plan.convs import CONVS, ConvBuilder, shared_pads, wanted
+from regrow.plan.fuse import fused
+from regrow.plan.kept import Kept, forward, packs
+from regrow.plan.moving import MOVES
+from regrow.plan.order import hoisted
+from regrow.plan.peak import value_bytes
+from regrow.plan.pointwise import MAPS, Lower
+from regrow.program import Op, Program
+
+LOWER: dict[str, Lower] = {**MAPS, **MOVES, **CONVS, **BLOCKS}
+MAGIC, VERSION = 0x52475257, 1
+Code = Callable[[str, str], int]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What the core runs: calls in three lists, buffers with their places, and what the caller brings along.
+
+    `blocks[0]` is the arena; `lists` are the blocks that the plan itself provides.
+    """
+
+    calls: Mapping[Section, Sequence[Call]]
+    layout: Layout
+    blocks: tuple[str, ...]
+    lists: Mapping[str, NDArray[Any]]
+    step_number: Buffer | None = None
+    loss: Buffer | None = None
+    losses: str = ""
+    _values: dict[tuple[int, int, int], int] = field(default_factory=dict)
+
+    @property
+    def arena_bytes(self) -> int:
+        return self.layout.bytes
+
+    def words(self, code: Code) -> NDArray[np.uint32]:
+        """The plan as the core reads it; `code` knows the core's numbers."""
+        lists = [[w for call in self.calls[s] for w in self._call(call, code)] for s in SECTIONS]
+        ends = [NONE if b is None else self._value(b) for b in (self.step_number, self.loss)]
+        ends.append(self.blocks.index(self.losses) if self.losses else NONE)
+        table = [number for entry in self._values for number in entry]
+        total = 13 + len(table) + sum(map(len, lists))
+        header = [MAGIC, VERSION, total, self.arena_bytes & NONE, self.arena_bytes >> 32]
+        header += [len(self._values), len(self.blocks), *map(len, lists), *ends]
+        return np.array([*header, *table, *(w for words in lists for w in words)], np.int64).astype(np.uint32)
+
+    def _call(self, call: Call, code: Code) -> list[int]:
+        made = [self._word(word, code) for word in call.words]
+        return [code("op", call.op), len(made), *made]
+
+    def _word(self, word: Word, code: Code) -> int:
+        if isinstance(word, Buffer):
+            return self._value(word)
+        if isinstance(word, str):
+            table, _, name = word.partition(":")
+            return code(table, name)
+        return word & NONE
+
+    def _value(self, buffer: Buffer) -> int:
+        held = find(self.layout.root, buffer)
+        entry = (self.blocks.index(held.block), held.offset, held.bytes)
+        return self._values.setdefault(entry, len(self._values))
+
+
+def missing(programs: Mapping[str, Program]) -> dict[str, str]:
+    """The kinds of op that no lowering exists for, each with a place in the user's model."""
+    ops = (op for program in programs.values() for op in program.ops)
+    return {op.kind: op.source for op in ops if op.kind not in LOWER}
+
+
+def plan_adapt(programs: Mapping[str, Program], batch: int, kept: Mapping[str, Kept]) -> Plan:
+    """Everything an adaptation runs: load, prefix, steps, finish, store."""
+    stages = {name: programs[name] for name in ("prefix", "step", "finish")}
+    b = _builder(stages, batch, kept)
+    step_number = _externals(b, stages, carried=True)
+    carried = [n for n, v in stages["step"].values.items() if f"next:{n}" in stages["step"].outputs and v]
+    for name in carried:
+        _load(b, name)
+    _run(b, "once", stages["prefix"])
+    for name in stages["prefix"].outputs:
+        b.fixed.setdefault(name, b.places[name])
+    _run(b, "step", stages["step"], hoisted)
+    loss = b.plain("loss")
+    loss.pinned = True
+    replaced = _hand_on(b, carried)
+    _run(b, "finish", stages["finish"])
+    for name in carried:
+        _store(b, name)
+    outputs = [n for n in stages["finish"].outputs if n != "loss"]
+    for name, block in [*((n, f"out:{n}") for n in outputs), ("loss", "out:final_loss")]:
+        _out(b, name, block)
+    return _finished(b, replaced, step_number, loss, "out:losses")
+
+
+def plan_predict(
+    program: Program, batch: int, kept: Mapping[str, Kept], outputs: Sequence[str] = ("logits",)
+) -> Plan:
+    """One pass through a program."""
+    b = _builder({"predict": program}, batch, kept)
+    _externals(b, {"predict": program}, carried=False)
+    _run(b, "once", program)
+    for name in outputs:
+        _out(b, name, f"out:{name}")
+    return _finished(b, [])
+
+
+def _builder(stages: Mapping[str, Program], batch: int, kept: Mapping[str, Kept]) -> ConvBuilder:
+    owner = packs(stages, kept)
+    return ConvBuilder(
+        batch,
+        shared_pads(stages.values(), batch),
+        packs={name: kept[weight].count for name, weight in owner.items()},
+        owner=owner,
+        kept=kept,
+    )
+
+
+def _externals(b: ConvBuilder, stages: Mapping[str, Program], *, carried: bool) -> Buffer | None:
+    """Everything the caller hands over lies where it is; what changes gets a place in the arena."""
+    step_number = None
+    for program in stages.values():
+        for name in program.inputs:
+            value = program.values[name]
+            if name in b.fixed or (name in stages.get("prefix", program).outputs and "prefix" in stages):
+                continue
+            b.values = program.values
+            if name == "step":
+                step_number = Buffer(8, pinned=True)
+                b.fixed[name] = [Place(step_number)]
+            elif name in b.packs:
+                buffer = Buffer(4 * b.packs[name], pinned=True)
+                if not (carried and value.role in ("adaptable", "state")):
+                    buffer.pinned = False
+                b.fixed[name] = [Place(buffer, packed=b.packs[name])]
+                _pick(b, name, buffer, value_bytes(value, b.batch))
+            elif carried and value.role in ("adaptable", "state"):
+                b.fixed[name] = [Place(Buffer(value_bytes(value, b.batch), pinned=True))]
+            else:
+                b.fixed[name] = [Place(Buffer(value_bytes(value, b.batch), name, pinned=True))]
+    return step_number
+
+
+def _pick(b: ConvBuilder, name: str, packed: Buffer, size: int) -> None:
+    """The kept positions of a dense value."""
+    weight = b.owner[name]
+    positions = b.listed(f"kept:{weight}:positions", forward(b.kept[weight]).order)
+    dense = Buffer(size, name, pinned=True)
+    words = (packed, dense, positions, b.packs[name], size // 4)
+    b.emit("pick", words, (dense, positions), (packed,), section="once")
+
+
+def _load(b: ConvBuilder, name: str) -> None:
+    """What is carried starts as the caller's; packed values were picked already."""
+    place = b.fixed[name][0]
+    if not place.packed:
+        source = Buffer(place.buffer.bytes, name, pinned=True)
+        _copy(b, place.buffer, source, "once")
+
+
+def _copy(b: ConvBuilder, to: Buffer, source: Buffer, section: Section | None = None) -> None:
+    size = to.bytes
+    b.emit("copy", (1, to, source, 0, 0, 1, size, 1, 1), (source,), (to,), section=section)
+
+
+def _store(b: ConvBuilder, name: str) -> None:
+    place = b.fixed[name][0]
+    if not place.packed:
+        return _copy(b, Buffer(place.buffer.bytes, f"out:{name}", pinned=True), place.buffer)
+    positions = b.listed(f"kept:{b.owner[name]}:positions", forward(b.kept[b.owner[name]]).order)
+    size = b.kept[b.owner[name]].mask.size
+    before, after = Buffer(4 * size, name, pinned=True), Buffer(4 * size, f"out:{name}", pinned=True)
+    words = (after, before, place.buffer, positions, place.packed, size)
+    b.emit("place", words, (before, place.buffer, positions), (after,))
+    return None
+
+
+def _out(b: ConvBuilder, name: str, block: str) -> None:
+    source = b.plain(name)
+    _copy(b, Buffer(source.bytes, block, pinned=True), source)
+
+
+def _run(
+    b: ConvBuilder,
+    section: Section,
+    program: Program,
+    order: Callable[[Sequence[Op], Program], list[Op]] | None = None,
+) -> None:
+    """Lower one program into a section."""
+    b.enter(section, program)
+    ops = fused(program)
+    if order is not None:
+        ops = order(ops, program)
+    b.wanted = wanted(b, ops)
+    for op in ops:
+        LOWER[op.kind](b, op)
+
+
+def _hand_on(b: ConvBuilder, carried: Sequence[str]) -> list[tuple[Buffer, Buffer]]:
+    """The next values become the values: in place where nobody reads the old, else copied after the step."""
+    replaced: list[tuple[Buffer, Buffer]] = []
+    copies: list[tuple[Buffer, Buffer]] = []
+    for name in carried:
+        now, places = b.fixed[name][0], b.places[f"next:{name}"]
+        following = places[0].buffer if now.packed else b.plain(f"next:{name}")
+        taken = following in [f for _, f in replaced] or following.block != ARENA or following.pinned
+        if not taken and replaceable(b.calls["step"], now.buffer, following):
+            replaced.append((now.buffer, following))
+        elif following is not now.buffer:
+            copies.append((now.buffer, following))
+    if copies:
+        _copy_all(b, copies)
+    return replaced
+
+
+def _copy_all(b: ConvBuilder, copies: Sequence[tuple[Buffer, Buffer]]) -> None:
+    # A value that was handed on unchanged may itself be overwritten by an earlier copy.
+    sources = []
+    for now, following in copies:
+        if following.pinned and following.block == ARENA:
+            kept = Buffer(following.bytes)
+            _copy(b, kept, following)
+            following = kept
+        sources.append((now, following))
+    for now, following in sources:
+        _copy(b, now, following)
+
+
+def _finished(
+    b: ConvBuilder,
+    replaced: Sequence[tuple[Buffer, Buffer]],
+    step_number: Buffer | None = None,
+    loss: Buffer | None = None,
+    losses: str = "",
+) -> Plan:
+    reads = {x for calls in b.calls.values() for call in calls for x in call.reads}
+    if step_number not in reads:
+        step_number = None
+    layout = lay_out(b.calls, replaced)
+    if layout.bytes >= 2**32:
+        raise BudgetError(
+            f"plan: an arena of {layout.bytes} bytes for {b.batch} samples, expected less than {2**32}; "
+            "give fewer samples"
+        )
+    if b.constants:
+        b.lists[CONSTANTS] = np.frombuffer(bytes(b.constants), np.uint8)
+    used = {x.block for calls in b.calls.values() for call in calls for x in (*call.reads, *call.writes)}
+    used |= {losses} if losses else set()
+    return Plan(b.calls, layout, (ARENA, *sorted(used - {ARENA})), b.lists, step_number, loss, losses)
