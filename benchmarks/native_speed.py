@@ -2,8 +2,7 @@
 
 Every subject adapts the same episode for five steps, in turns, one thread each; a round gives one pair of
 each, and ratios are of pairs. Times are processor time of the thread, so that other work on the machine
-counts little. The engines also take the loss and the statistics after the last step, which torch's loop does
-not.
+counts little. The engines also take the loss and the statistics after the last step, the loop in torch not.
 """
 
 from __future__ import annotations

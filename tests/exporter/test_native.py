@@ -154,5 +154,7 @@ def test_widths_agree_and_each_repeats_its_bits():
     made = [case.native(kept, width) for width in range(core.library().regrow_width() + 1)]
     again = case.native(kept, 0)
     assert {n: a.tobytes() for n, a in again.items()} == {n: a.tobytes() for n, a in made[0].items()}
+    # A bias before a norm has a gradient of rounding only, which no two sums agree on.
+    first = {n: move for n, move in case.moved(made[0]).items() if not n.endswith("conv.bias")}
     for other in made[1:]:
-        assert worst(case.moved(other), case.moved(made[0])) < 1e-3
+        assert worst({n: case.moved(other)[n] for n in first}, first) < 2e-4

@@ -148,16 +148,29 @@ typedef struct {
     mask second, third, fourth;
 } quad;
 
-INLINE quad quad_of(const affine *a, const float *z0, const float *z1, size_t left)
+/* Two rows as they lie. */
+typedef struct {
+    vf top, top_more, low, low_more;
+} rows_pair;
+
+INLINE rows_pair pair_load(const float *z0, const float *z1, size_t left)
+{
+    size_t more = beyond(left, VW);
+    rows_pair p = {load_some(z0, left), {0}, load_some(z1, left), {0}};
+    if (more) {
+        p.top_more = load_some(z0 + VW, more);
+        p.low_more = load_some(z1 + VW, more);
+    }
+    return p;
+}
+
+INLINE quad quad_of(const affine *a, const rows_pair *p)
 {
     quad q;
-    size_t more = beyond(left, VW);
-    vf u0 = load_some(z0, left), u1 = more ? load_some(z0 + VW, more) : (vf){0};
-    vf w0 = load_some(z1, left), w1 = more ? load_some(z1 + VW, more) : (vf){0};
-    q.z[0] = EVEN(u0, u1);
-    q.z[1] = ODD(u0, u1);
-    q.z[2] = EVEN(w0, w1);
-    q.z[3] = ODD(w0, w1);
+    q.z[0] = EVEN(p->top, p->top_more);
+    q.z[1] = ODD(p->top, p->top_more);
+    q.z[2] = EVEN(p->low, p->low_more);
+    q.z[3] = ODD(p->low, p->low_more);
     vf v0 = apply(a, q.z[0]), v1 = apply(a, q.z[1]), v2 = apply(a, q.z[2]), v3 = apply(a, q.z[3]);
     q.second = above(v1, v0);
     v0 = pick_lanes(q.second, v1, v0);
@@ -189,7 +202,8 @@ static void back_sums(const back *b, const affine *a, const float *z, const floa
         const float *row = z + s * b->z.sample + (b->pooled ? 2 * (r * b->z.row + i) : r * b->z.row + i);
         vf d = load_some(dy + s * b->dy.sample + r * b->dy.row + i, left), value, where;
         if (b->pooled) {
-            quad q = quad_of(a, row, row + b->z.row, 2 * left);
+            rows_pair rows = pair_load(row, row + b->z.row, 2 * left);
+            quad q = quad_of(a, &rows);
             value = q.value;
             where = q.where;
         } else {
@@ -228,21 +242,30 @@ typedef struct {
 
 INLINE vf back_value(const affine *a, const spread *p, vf g, vf z) { return g * a->scale + ((z - a->mean) * p->tilt + p->level); }
 
-/* Rows [first, last) of every sample, each on its own; without g nothing comes from above. */
+/* Rows from `first` on of every sample, each on its own; without dy nothing comes from above. A row is loaded before
+ * the one above it is stored (see back_pairs). */
 static vf back_rows(const back *b, const affine *a, const spread *p, const float *z, const float *dy, float *dz, size_t first)
 {
     vf sum = {0};
+    view vz = b->z, vg = b->dy, vd = b->dz;
+    affine af = *a;
+    spread sp = *p;
+    size_t rows = b->z_size.rows;
     for (size_t i = 0; i < b->z_size.columns; i += VW) {
         size_t left = b->z_size.columns - i;
         mask keep = lanes(left);
-        for (size_t s = b->z_size.samples; s-- > 0;)
-            for (size_t r = b->z_size.rows; r-- > first;) {
-                vf zi = load_some(z + s * b->z.sample + r * b->z.row + i, left), d = {0};
-                if (dy) d = load_some(dy + s * b->dy.sample + r * b->dy.row + i, left) * slope_of(apply(a, zi), a->slope);
-                vf out = only(keep, back_value(a, p, d, zi));
-                store_some(dz + s * b->dz.sample + r * b->dz.row + i, out, left);
+        for (size_t s = 0; s < b->z_size.samples && first < rows; s++) {
+            const float *zs = z + s * vz.sample + i;
+            vf ahead = load_some(zs + first * vz.row, left);
+            for (size_t r = first; r < rows; r++) {
+                vf zi = ahead, d = {0};
+                if (r + 1 < rows) ahead = load_some(zs + (r + 1) * vz.row, left);
+                if (dy) d = load_some(dy + s * vg.sample + r * vg.row + i, left) * slope_of(apply(&af, zi), af.slope);
+                vf out = only(keep, back_value(&af, &sp, d, zi));
+                store_some(dz + s * vd.sample + r * vd.row + i, out, left);
                 sum += out;
             }
+        }
     }
     return sum;
 }
@@ -259,14 +282,18 @@ static vf back_pairs(const back *b, const affine *a, const spread *p, const floa
     for (size_t i = 0; 2 * i < columns; i += VW) {
         size_t left = columns - 2 * i, more = beyond(left, VW), above_left = beyond(columns / 2, i);
         mask keep = lanes(left), keep_more = lanes(more);
-        /* Upwards: the lanes a store leaves out reach into the next row, and would hold up its loads where dz is z. */
-        for (size_t s = b->y_size.samples; s-- > 0;) {
+        for (size_t s = 0; s < b->y_size.samples && rows; s++) {
             const float *zs = z + s * vz.sample + 2 * i, *gs = dy + s * vg.sample + i;
             float *ds = dz + s * vd.sample + 2 * i;
-            for (size_t r = rows; r-- > 0;) {
-                const float *z0 = zs + 2 * r * vz.row;
+            /* A pair is loaded before the one above is stored: where dz is z, the lanes that store leaves out would
+             * reach into it and hold the load up. */
+            rows_pair ahead = pair_load(zs, zs + vz.row, left);
+            for (size_t r = 0; r < rows; r++) {
+                const float *z0 = zs + 2 * (r + 1) * vz.row;
                 float *to = ds + 2 * r * vd.row, *below = to + vd.row;
-                quad q = quad_of(&af, z0, z0 + vz.row, left);
+                rows_pair here = ahead;
+                if (r + 1 < rows) ahead = pair_load(z0, z0 + vz.row, left);
+                quad q = quad_of(&af, &here);
                 vf d = load_some(gs + r * vg.row, above_left) * slope_of(q.value, af.slope);
                 vf g3 = only(q.fourth, d), rest = except(q.fourth, d);
                 vf g2 = only(q.third, rest);

@@ -24,6 +24,8 @@ Tensors = Mapping[str, Array]
 
 # Share of kept positions below which a layer runs faster on lists than whole (docs/decisions.md).
 SPARSE_BELOW = 0.4
+# Elements below which a matrix is always whole: its product is over before lists pay off.
+LEAST_MATRIX = 2**15
 _STAGES = ("predict", "prefix", "step", "finish")
 _PLANS_KEPT = 8
 
@@ -58,7 +60,11 @@ class NativeEngine:
             for name, mask in self._bundle.kept.items()
             if kinds[name] in ("kept", "none") and mask.ndim > 1 and mask.any()
         }
-        return {name: kept for name, kept in made.items() if kept.density <= SPARSE_BELOW}
+        return {
+            name: kept
+            for name, kept in made.items()
+            if kept.density <= SPARSE_BELOW and (kept.mask.ndim > 2 or kept.mask.size >= LEAST_MATRIX)
+        }
 
     def planned_bytes(self, support: int) -> int:
         """The arena of an adaptation, to the byte."""
