@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -101,12 +102,12 @@ def _run(args: argparse.Namespace, train: Callable[[], RunDir]) -> int:
     try:
         run = train()
     except KeyboardInterrupt:
-        sys.stderr.write(f"\nregrow: saved in {args.out}; run the same command with --resume to go on\n")
+        if _speaks():
+            sys.stderr.write(f"\nregrow: saved in {args.out}; run the same command with --resume to go on\n")
         raise
     from regrow import checkpoint
-    from regrow_trainer.ranks import speaks
 
-    if not speaks():
+    if not _speaks():
         return 0
     made = checkpoint.read(run.best)
     best = made.provenance["progress"]["history"][-1]
@@ -121,6 +122,11 @@ def _run(args: argparse.Namespace, train: Callable[[], RunDir]) -> int:
     score = f"accuracy {best['accuracy']:.1%}" if "accuracy" in best else f"loss {best['loss']:.4g}"
     emit(args, data, f"{run.best}: iteration {made.iteration}, validation {score}")
     return 0
+
+
+def _speaks() -> bool:
+    """Whether this process is the one to print; torchrun starts several."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _configure_evaluate(parser: argparse.ArgumentParser) -> None:

@@ -74,11 +74,6 @@ class Ranks:
 ALONE = Ranks()
 
 
-def speaks() -> bool:
-    """Whether this process is the one to print, by what torchrun told it; also outside of `joined`."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 @contextmanager
 def joined() -> Iterator[Ranks]:
     """The processes that torchrun started, joined while the block runs; else this one alone."""
