@@ -6,6 +6,7 @@
 #include "ops/pointwise.c"
 #include "ops/binary.c"
 #include "ops/move.c"
+#include "ops/order.c"
 #include "ops/reduce.c"
 #include "ops/matmul.c"
 #include "ops/softmax.c"

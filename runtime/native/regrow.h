@@ -35,7 +35,7 @@
 
 /* Every op of a plan. Code and name, once; the planner asks for the names. */
 #define REGROW_OPS(X)                                                                                      \
-    X(map) X(map_back) X(binary) X(select) X(cast) X(fill) X(copy) X(gather)                               \
+    X(map) X(map_back) X(binary) X(select) X(cast) X(fill) X(copy) X(gather) X(argsort)                    \
     X(reduce) X(gemm) X(softmax) X(softmax_back) X(normalize) X(normalize_back)                            \
     X(pool_max) X(pool_max_back) X(pool_avg) X(pool_avg_back)                                              \
     X(cross_entropy) X(cross_entropy_back) X(bce) X(bce_back) X(mse) X(mse_back)                           \

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from regrow.ops.schema import ints, number
+from regrow.ops.schema import flag, ints, number
 from regrow.plan.builder import Buffer, Builder, bits, maybe, strides
 from regrow.plan.pointwise import Lower, alias, collapsed
 from regrow.program import Op
@@ -103,6 +103,12 @@ def lower_gather(b: Builder, op: Op) -> None:
     shape, y = b.shape(op.inputs[0]), b.new(op.outputs[0])
     row = prod(shape[1:]) * b.item(op.inputs[0])
     b.emit("gather", (y, table, index, b.size(op.inputs[1]), shape[0], row), (table, index), (y,))
+
+
+def lower_argsort(b: Builder, op: Op) -> None:
+    shape, x, y = b.shape(op.inputs[0]), b.plain(op.inputs[0]), b.new(op.outputs[0])
+    words = (y, x, prod(shape[:-1]), shape[-1], flag(op.attrs, "descending"), int(b.item(op.inputs[0]) == 8))
+    b.emit("argsort", words, (x,), (y,))
 
 
 def lower_reduce(b: Builder, op: Op) -> None:
@@ -232,6 +238,7 @@ MOVES: dict[str, Lower] = {
     "concat": lower_concat,
     "split": lower_split,
     "gather": lower_gather,
+    "argsort": lower_argsort,
     "reduce_sum": lower_reduce,
     "reduce_mean": lower_reduce,
     "reduce_sum_back": lower_reduce_back,

@@ -164,6 +164,13 @@ def gather(rng: Rng) -> Case:
     return [table, rng.integers(0, len(table), sizes(rng, 2))], {}
 
 
+def argsort(rng: Rng) -> Case:
+    x = floats(rng, sizes(rng, 3))
+    # Equals are common where weights were pruned.
+    whole = bool(rng.integers(2))
+    return [np.round(x).astype(np.int64) if whole else np.round(x)], {"descending": bool(rng.integers(2))}
+
+
 CASES: dict[str, Draw] = {
     **{
         k: unary()
@@ -213,6 +220,7 @@ CASES: dict[str, Draw] = {
     "concat": concat,
     "split": split,
     "gather": gather,
+    "argsort": argsort,
     "linear": linear,
     "matmul": matmul,
     "batch_matmul": batch_matmul,
