@@ -21,7 +21,8 @@ LIBRARY = SOURCES.parent / "regrow" / "_core.so"
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
 FLAGS = (
     "-std=gnu99",
-    "-O3",
+    "-O2",
+    "-ftree-vectorize",
     "-fPIC",
     "-fvisibility=hidden",
     "-fno-math-errno",
