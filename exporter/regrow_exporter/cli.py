@@ -77,7 +77,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
                         help="of cross_entropy: the share of a label that all classes get")  # fmt: skip
     module.add_argument("--class-weights", metavar="FILE|LIST",
                         help="of cross_entropy: a weight per class, a .npy file or 1,2,1")  # fmt: skip
-    module.add_argument("--masks", choices=("zeros",), help="take exact zeros of weights as pruned")
+    module.add_argument("--masks", metavar="zeros|FILE",
+                        help="pruned positions: exact zeros of weights, or a .safetensors file of masks by "
+                        "parameter name; those of torch.nn.utils.prune are found without it")  # fmt: skip
     add_force(parser)
 
 
@@ -192,13 +194,14 @@ def _export_module(args: argparse.Namespace, stages: Stages) -> Exported:
 
     from regrow.episodes.readers import load_samples
     from regrow_exporter import export
+    from regrow_exporter.masks import load_state
     from regrow_exporter.resolve import resolve
 
     if not args.example:
         raise UnsupportedError("export: a module needs --example, a few real samples (.npy or .npz with x)")
     module = resolve(args.model, named_by_user=True)()
     if args.weights:
-        module.load_state_dict(load_file(args.weights))
+        load_state(module, load_file(args.weights), args.weights)
     return export(
         module,
         torch.from_numpy(load_samples(args.example, labelled=False).x),
@@ -211,7 +214,7 @@ def _export_module(args: argparse.Namespace, stages: Stages) -> Exported:
         steps=args.steps or 5,
         loss=args.loss,
         loss_args=_loss_args(args),
-        masks=args.masks,
+        masks=_masks(args.masks),
         update=args.update,
         precision=args.precision,
         max_drop=args.max_drop,
@@ -239,6 +242,14 @@ def _rule_args(pairs: list[str]) -> dict[str, Any]:
         except ValueError:
             made[key] = value
     return made
+
+
+def _masks(given: str | None) -> Any:
+    if given in (None, "zeros"):
+        return given
+    from safetensors.torch import load_file
+
+    return {name.removesuffix("_mask"): mask for name, mask in load_file(str(given)).items()}
 
 
 COMMAND = Command(

@@ -21,12 +21,13 @@ from regrow_exporter.capture import NO_ARGS, Captured, labelled, loss_function, 
 from regrow_exporter.choose import Chosen, check_open, choose, measured_drafts, stated
 from regrow_exporter.draft import Draft
 from regrow_exporter.learners import Moving, check_head, fitting, is_metric, make_rule, stepping
+from regrow_exporter.masks import merged
 from regrow_exporter.measure import Drawn, Episodes, draw
 from regrow_exporter.metric import HEAD
 from regrow_exporter.onnx_writer import write_single
 from regrow_exporter.pack import Description, pack, self_test, significant, versions
 from regrow_exporter.precision import PRECISIONS, settle
-from regrow_exporter.prepare import kept_positions, prepared
+from regrow_exporter.prepare import prepared
 from regrow_exporter.programs import Learner, Programs, build, capture, width
 from regrow_exporter.stages import Silent, Stages
 from regrow_exporter.verify import verify
@@ -96,7 +97,8 @@ def export(
     """Differentiate `module` ahead of time and write a verified bundle.
 
     `example` is a batch of real samples: its shape is the model's input, and where the network normalises by
-    batch statistics, theirs are what a session predicts with before its first adaptation.
+    batch statistics, theirs are what a session predicts with before its first adaptation. Masks are taken
+    from the module's `torch.nn.utils.prune` hooks and from `masks`: a dict, or "zeros" for exact zeros.
 
     With `episodes` the accuracy before and after adaptation is measured and stated in the manifest. Then
     `precision="auto"` takes the smallest that drops at most `max_drop` accuracy points, and `budget` ("64KiB"
@@ -117,8 +119,8 @@ def export(
     check_head(made_rule, head, ways, loss, budgets)
     check_open(precision, max_drop, budgets, episodes)
     path = Path(path)
-    whole = prepared(module)
-    kept = kept_positions(whole, masks)
+    whole, found = prepared(module)
+    kept = merged(whole, found, masks)
     own = adaptable or (() if budgets else ("head.*",))
     if metric:
         moving = fitting(whole, example, made_rule, head, ways, kept)

@@ -195,7 +195,8 @@ def _update(graph: _Graph, op: Op, gone: set[int], at: dict[int, Op], values: Ma
         made = graph.maker.get(op.inputs[1])
         if made is None or made.kind != "sub" or made.inputs[0] != op.inputs[2] or id(made) in gone:
             return
-        if not graph.only(made.outputs[0], [op]):
+        # One truth value for a whole tensor, as a rule that gates layers has it, is no mask.
+        if not graph.only(made.outputs[0], [op]) or values[op.inputs[0]].shape != values[op.inputs[2]].shape:
             return
         mask, sub = op.inputs[0], made
     elif any(r.kind == "select" for r in graph.readers.get(op.outputs[0], [])):

@@ -58,7 +58,8 @@ def test_the_report_says_what_changed_and_how_well_it_works(
     give(session, shots=6, held_back=2)
     report = session.adapt()
     check = report.facts["check"]
-    assert (check["samples"], report.samples, report.facts["memory"]) == (10, 20, "estimated")
+    assert (check["samples"], report.samples) == (10, 20)
+    assert report.facts["memory"] == ("exact" if report.facts["engine"] == "native" else "estimated")
     assert check["right"] > check["right_before"]
     assert report.accuracy == check["right"] / 10
     (layer,) = report.facts["layers"]
