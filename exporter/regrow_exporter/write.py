@@ -25,7 +25,9 @@ def write_checked(path: Path, manifest: Manifest, tensors: Mapping[str, NDArray[
     draft = path.with_name(f"{path.name}.unverified")
     try:
         digest = bundle.write(draft, manifest, tensors)
-        model = regrow.open(draft)
+        # The engine that the export was verified on: after K steps of a deep network fresh from its
+        # initialisation, another may have taken a ReLU the other way and be as right.
+        model = regrow.open(draft, engine="onnx")
         problem = selftest.check(model.bundle, model.engine)
         if problem:
             raise VerificationError(
