@@ -41,8 +41,8 @@ BATCHES = (5, 25)
 # A pair is repeated for about so many seconds, within these bounds.
 SECONDS, FEWEST, MOST = 3.0, 5, 40
 # What an export may lose: so many times what torch loses in fp32, or the floor where that is larger. The
-# floor is wide, because one ReLU that falls the other way turns up to a twentieth of a fresh network's update,
-# in torch as well; a wrong gradient turns far more. The export itself was proven in fp64.
+# floor is wide: one ReLU that falls the other way turns up to a twentieth of a fresh network's update, in
+# torch as well; a wrong gradient turns far more. The export itself was proven in fp64.
 FACTOR, FLOOR = 8.0, 1e-1
 Turn = Callable[[], None]
 
