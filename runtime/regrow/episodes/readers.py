@@ -55,7 +55,15 @@ def load_samples(
     where = str(path)
     try:
         x, labels, names = _reader(path)(path, None if shape is None else tuple(shape), invert)
-    except (OSError, zipfile.BadZipFile, zlib.error, MemoryError, UnicodeDecodeError, csv.Error) as error:
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        MemoryError,
+        UnicodeDecodeError,
+        csv.Error,
+    ) as error:
         raise SampleError(f"{where}: cannot be read ({error}); check that it is a whole file") from error
     values = _checked(x, where, shape)
     if labels is None and labelled:
