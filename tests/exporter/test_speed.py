@@ -62,8 +62,12 @@ def test_the_page_is_that_of_the_recorded_run():
     assert {row["network"] for row in record["rows"]} == set(LARGE)
 
 
+# mobilenet misses its target with 25 samples (docs/speed.md): depthwise convolutions whose weights change.
+MISSES = pytest.param("mobilenet", marks=pytest.mark.xfail(reason="docs/speed.md: with 25 samples"))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["conv4", "mlp", "signal", "transformer", "resnet18", "audio"])
+@pytest.mark.parametrize("name", ["conv4", "mlp", "signal", "transformer", "resnet18", "audio", MISSES])
 def test_an_adaptation_keeps_up_with_torch(name, tmp_path):
     """Fails where the whole interval lies above the target."""
     threads = torch.get_num_threads()
