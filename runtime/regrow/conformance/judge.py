@@ -42,16 +42,31 @@ def errors(expected: Mapping[str, Array], found: Mapping[str, Array]) -> dict[st
 
     Of adapted weights (`new:`) what is compared is how far they moved.
     """
+    truth, wholes = _truth(expected)
+    return {
+        name: _norm(_moved(name, found[name], expected) - value)
+        / (_norm(value) + SHARE * wholes[_kind(name)] + 1e-30)
+        for name, value in truth.items()
+    }
+
+
+def negligible(expected: Mapping[str, Array]) -> set[str]:
+    """The outputs that are smaller than that share: zero but for rounding."""
+    truth, wholes = _truth(expected)
+    return {name for name, value in truth.items() if _norm(value) <= SHARE * wholes[_kind(name)]}
+
+
+def _truth(expected: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, float]]:
+    """What is compared of every output, and the size of all of a kind."""
     truth = {name: _moved(name, expected[name], expected) for name in outputs(expected)}
     wholes: dict[str, float] = {}
     for name, value in truth.items():
-        kind = name.partition(":")[0]
-        wholes[kind] = math.hypot(wholes.get(kind, 0.0), _norm(value))
-    return {
-        name: _norm(_moved(name, found[name], expected) - value)
-        / (_norm(value) + SHARE * wholes[name.partition(":")[0]] + 1e-30)
-        for name, value in truth.items()
-    }
+        wholes[_kind(name)] = math.hypot(wholes.get(_kind(name), 0.0), _norm(value))
+    return truth, wholes
+
+
+def _kind(output: str) -> str:
+    return output.partition(":")[0]
 
 
 def judge(

@@ -24,7 +24,7 @@ Subject = Callable[[Case], Results]
 GRAPHS, REFERENCE = "graphs", "reference"
 # The output of an adaptation -> the input that it continues.
 _CONTINUES = {"new": "param", "newstate": "state", "stat": "stat"}
-_STAGES = ("predict", "prefix", "step", "finish")
+STAGES = ("predict", "prefix", "step", "finish")
 
 
 def known() -> tuple[str, ...]:
@@ -72,15 +72,23 @@ def engine_results(engine: Engine, bundle: Bundle, support: Arrays, query: Array
     }
 
 
+def environment(bundle: Bundle, support: Arrays) -> Results:
+    """Every value that the programs of a bundle read, on a support set."""
+    masked = [p for p in bundle.manifest.parameters if p.adaptable in ("kept", "pruned")]
+    return {
+        **bundle.params,
+        **support,
+        **_named("meta", bundle.meta),
+        **_named("state", bundle.state),
+        **{f"mask:{p.name}": bundle.moves(p) for p in masked},
+    }
+
+
 def expect(bundle: Bundle, support: Arrays, query: Arrays) -> Results:
     """What a case must lead to, by the numpy reference in fp64, and the weights that it started from."""
-    programs = {name: bundle.program(name) for name in _STAGES}
-    made = bundle.manifest
+    programs = {name: bundle.program(name) for name in STAGES}
+    made, env = bundle.manifest, environment(bundle, support)
     start = {p.name: bundle.params[p.name] for p in made.parameters if p.adaptable != "none"}
-    env: dict[str, Array] = {**bundle.params, **support}
-    env |= _named("meta", bundle.meta) | _named("state", bundle.state)
-    masked = [p for p in made.parameters if p.adaptable in ("kept", "pruned")]
-    env |= {f"mask:{p.name}": bundle.moves(p) for p in masked}
     known, losses = reference.adapt(programs, env, int(support["steps"]))
     statistics = {f"stat:{s.name}": known[f"stat:{s.name}"] for s in made.statistics}
     before = reference.run(programs["predict"], {**env, **query})
