@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_every_engine_passes_and_only_what_may_move_has_moved(some):
     for name in ("blocks.0.conv.weight", "blocks.1.conv.weight"):
         start, new = expected[f"start:{name}"], expected[f"new:{name}"]
         np.testing.assert_array_equal(new[start != 0], start[start != 0])
-        assert np.count_nonzero(new != start) > 0.8 * start.size
+        assert np.count_nonzero(new != start) == np.count_nonzero(start == 0) > 0.7 * start.size
     assert negligible(expected) == {f"new:blocks.{i}.conv.bias" for i in range(3)}
     moved = {n for n in cases["conv4-int8"].arrays(pack.EXPECTED) if n.startswith("new:")}
     assert all(n.startswith(("new:blocks.2.", "new:head.")) for n in moved)
@@ -124,3 +125,14 @@ def test_the_whole_pack_passes_and_covers(tmp_path):
     assert {"conv2d", "matmul", "softmax", "batch_norm", "batch_norm_frozen", "max_pool2d"} <= covered
     assert len(covered) > len(OPS) / 2, sorted(set(OPS) - covered)
     assert {case.facts.rule for case in cases} == {"sgd", "momentum", "adam", "meta_sgd", "prototype"}
+
+
+def test_the_specification_states_the_limits_and_the_number_of_cases():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
+    assert f"# {len(CASES)} cases," in page
+    assert make.FLOOR == 1e-4
+    assert "at least 1e-4" in page
+    assert f"would exceed {make.CEILING}" in page
+    assert f"before a batch norm): {make.ROUNDING}." in page
+    assert ties.SHARE == 100 * 2.0**-24
+    assert "up to 100 roundings of fp32" in page
