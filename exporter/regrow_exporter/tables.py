@@ -41,6 +41,26 @@ def accuracy(made: Mapping[str, Any] | str) -> str:
     )
 
 
+def cost_rows(costs: Mapping[str, Mapping[str, int]], provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a step costs beside the gradient, by the rates of the bundle and by the LSTM they were frozen from."""
+    rows = [("rule, per step", _cost(costs["step"]))] if "step" in costs else []
+    if "frozen" in provenance:
+        frozen = provenance["frozen"]
+        told = f"{100 * frozen['still']:.1f} % of the rates are zero, {100 * frozen['removed']:.1f} % removed"
+        rows.append(("frozen rates", f"{told}; median of {frozen['support_sets']} support sets"))
+        rows.append(("with --dynamic, per step", _cost(frozen["dynamic"])))
+    if "regrown" in costs:
+        grown = {key: human_bytes(value) for key, value in costs["regrown"].items()}
+        text = f"{grown['stored_bytes']} stored become {grown['dense_bytes']} dense, {grown['peak_bytes']} peak, "
+        rows.append(("regrown weights", text + f"a delta of up to {grown['delta_bytes']}"))
+    return rows
+
+
+def _cost(made: Mapping[str, int]) -> str:
+    state, rates = human_bytes(made["state_bytes"]), human_bytes(made["rate_bytes"])
+    return f"{made['multiply_adds']:,} multiply-adds, {made['functions']:,} functions, {state} state, {rates} rates"
+
+
 def choice_tables(choice: Mapping[str, Any]) -> list[str]:
     """A table per choice that was made."""
     made = {"adaptable": set_table, "precision": precision_table}
