@@ -53,7 +53,7 @@ def export_checkpoint(
 
     `episodes` may also be "validation" or "test", the data of its recipe; what needs episodes and is given
     none is measured on the former. A metric `rule`, with `head` and `ways` as `export` has them, takes the
-    place of the one it trained with. Of a rule whose rates come from an LSTM the rates are frozen, unless `dynamic`.
+    place of the one it trained with. Rates that come from an LSTM are frozen, unless `dynamic`.
     """
     stages = stages or Silent()
     stages.at("reading the checkpoint", 0.0)

@@ -1,4 +1,4 @@
-"""What a rule costs a device beside the gradient, and what regrowing pruned positions costs: counted, not timed."""
+"""What a rule costs a device beside the gradient, and what regrowing costs: counted, not timed."""
 
 from collections.abc import Mapping, Sequence
 from math import prod

@@ -1,7 +1,8 @@
-"""Replace a rule whose rates come from an LSTM by the rates it settles at: Meta-SGD, and a mask where it has one.
+"""Replace a rule whose rates come from an LSTM by those it settles at: Meta-SGD, and its mask if it has one.
 
-The learner adapts to a few support sets as it would on a device; each weight keeps the median of the rates of the
-last step, and is removed where most of these would remove it. What remains has no memory and cannot oscillate.
+The learner adapts to a few support sets as it would on a device; each weight keeps the median of the rates of
+the last step, and is removed where most of these would remove it. What remains has no memory and a mask that
+does not change.
 """
 
 from collections.abc import Sequence

@@ -42,7 +42,7 @@ def accuracy(made: Mapping[str, Any] | str) -> str:
 
 
 def cost_rows(costs: Mapping[str, Mapping[str, int]], provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a step costs beside the gradient, by the rates of the bundle and by the LSTM they were frozen from."""
+    """What a step costs beside the gradient, with the bundle's rates and with the LSTM they come from."""
     rows = [("rule, per step", _cost(costs["step"]))] if "step" in costs else []
     if "frozen" in provenance:
         frozen = provenance["frozen"]
@@ -51,14 +51,16 @@ def cost_rows(costs: Mapping[str, Mapping[str, int]], provenance: Mapping[str, A
         rows.append(("with --dynamic, per step", _cost(frozen["dynamic"])))
     if "regrown" in costs:
         grown = {key: human_bytes(value) for key, value in costs["regrown"].items()}
-        text = f"{grown['stored_bytes']} stored become {grown['dense_bytes']} dense, {grown['peak_bytes']} peak, "
-        rows.append(("regrown weights", text + f"a delta of up to {grown['delta_bytes']}"))
+        stored, dense, peak, delta = (grown[f"{k}_bytes"] for k in ("stored", "dense", "peak", "delta"))
+        text = f"{stored} stored become {dense} dense; {peak} peak, a delta of up to {delta}"
+        rows.append(("regrown weights", text))
     return rows
 
 
 def _cost(made: Mapping[str, int]) -> str:
     state, rates = human_bytes(made["state_bytes"]), human_bytes(made["rate_bytes"])
-    return f"{made['multiply_adds']:,} multiply-adds, {made['functions']:,} functions, {state} state, {rates} rates"
+    work = f"{made['multiply_adds']:,} multiply-adds, {made['functions']:,} functions"
+    return f"{work}, {state} state, {rates} rates"
 
 
 def choice_tables(choice: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Learned optimisers against what defines them: formulas, the rules they contain, permutations, differences."""
+"""Learned optimisers against what defines them: formulas, rules they contain, permutations, differences."""
 
 import math
 from dataclasses import replace

@@ -139,7 +139,9 @@ def test_its_mask_beats_a_random_one_as_dense(trained: Any, tmp_path: Path) -> N
     masks = to_tensors(pruned.masks)
     assert list(masks) == ["layers.0.weight"]
     generator = torch.Generator().manual_seed(0)
-    drawn = {n: m.flatten()[torch.randperm(m.numel(), generator=generator)].view_as(m) for n, m in masks.items()}
+    drawn = {
+        n: m.flatten()[torch.randperm(m.numel(), generator=generator)].view_as(m) for n, m in masks.items()
+    }
     found, control = (ends(made, after, masks=m) for m in (masks, drawn))
     assert found > control + 0.05, (found, control)
 

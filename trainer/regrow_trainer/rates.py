@@ -1,4 +1,4 @@
-"""The rates that a rule settles at: what it last used, or, where they do not change, what it was trained to."""
+"""The rates that a rule settles at: those it last used, or what it was trained to where they stay."""
 
 from __future__ import annotations
 

@@ -180,8 +180,8 @@ class _Run:
             plan = self.recipe.prune
             if plan is None or iteration != state.iteration:
                 continue
-            squares = partial(self._squared_gradients, state, pool)
-            given = (state.params, state.masks, sparsity, plan.scope, squares, partial(self._rates, state, pool))
+            calls = (partial(self._squared_gradients, state, pool), partial(self._rates, state, pool))
+            given = (state.params, state.masks, sparsity, plan.scope, *calls)
             masks = make_masks(pruner(plan.pruner), *given)
             params = zero(masks, state.params)
             # The moments of what stays are kept: a restart of Adam steps by the full rate in every weight,

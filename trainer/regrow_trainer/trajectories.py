@@ -40,7 +40,9 @@ def walked(
         made = step(replace(state, iteration=before), still, _mean(grads, count, ranks))
         state = replace(made, iteration=before + 1)
     with torch.no_grad():
-        ends = _along(pool, lambda learner, task, walk: learner.query_scores(weights(walk), task), tasks, walks)
+        ends = _along(
+            pool, lambda learner, task, walk: learner.query_scores(weights(walk), task), tasks, walks
+        )
     return state, _mean(ends, count, ranks)
 
 

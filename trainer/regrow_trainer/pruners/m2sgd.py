@@ -1,4 +1,4 @@
-"""Weights that a learned optimiser hardly trains go first: M2SGD's mask at a sparsity, where xi would be a limit.
+"""Weights that a learned optimiser hardly trains go first: M2SGD's mask, given a sparsity instead of xi.
 
 Works for rules with a rate per weight: dmsgd, m2sgd, meta_sgd.
 """

@@ -47,8 +47,8 @@ class Rule(NamedTuple):
 
     `meta(params)`: what the rule learns or is set to; `init(meta, params)`: the state it carries from step to
     step; `update(meta, params, grads, state, step)`: new parameters and state. `freeze(state)`: the rate of
-    every weight at the last step and the mask of those that stay, {} for all, with which the rule may be replaced
-    by Meta-SGD. `training`: the update to train trajectories with, where it is another one.
+    every weight at the last step, and the mask of those that stay ({} for all), with which Meta-SGD may take
+    the rule's place. `training`: the update to train trajectories with, where it is another one.
     """
 
     meta: Callable[[Tensors], Tensors]

@@ -3,8 +3,8 @@
     beta_t  = ReLU(beta + gamma * tanh(U h_t));   theta <- theta - beta_t * g
     M2SGD:    theta <- theta where beta_t > xi, else 0
 
-"M2SGD: learning to learn important weights" (CVPR workshops 2020). A weight whose rate is zero is not trained;
-M2SGD removes it, at every step anew.
+"M2SGD: learning to learn important weights" (CVPR workshops 2020). A weight whose rate is zero is not
+trained; M2SGD removes it, at every step anew.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from regrow.errors import UnsupportedError
 from regrow_trainer.rules import Rule
-from regrow_trainer.rules.coordinates import flat, lstm, lstm_meta, readable, uniform, unflat
+from regrow_trainer.rules.coordinates import flat, lstm, lstm_meta, readable, unflat, uniform
 from regrow_trainer.tensors import Tensors
 
 Form = Literal["global", "coordinate"]
@@ -35,8 +35,8 @@ def dmsgd(
     """All static rates begin at `lr`.
 
     `global` is the form of the published tables: one LSTM reads the whole network at once, and half of all
-    rates are zero from the beginning. `coordinate` is that of the paper's text: each weight has a memory of its own
-    and reads its own gradient; it begins as Meta-SGD, U = 0.
+    rates are zero from the beginning. `coordinate` is that of the paper's text: each weight has a memory of
+    its own and reads its own gradient; it begins as Meta-SGD, U = 0.
     """
     meta, init, rates = _parts(lr, form, width, gamma, p, seed)
 
@@ -112,7 +112,9 @@ def _parts(
 
     def rates(meta: Tensors, params: Tensors, grads: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
         still = {n: meta[f"rate.{n}"] for n in params}
-        seen = _summary(meta, params, grads, still, p) if whole else readable(flat(_in_order(grads, params)), p)
+        seen = (
+            _summary(meta, params, grads, still, p) if whole else readable(flat(_in_order(grads, params)), p)
+        )
         hidden, cell = lstm(meta, "lstm", seen, state["hidden"], state["cell"])
         if whole:
             moving = {n: (meta[f"out.{n}"] @ hidden[0] + meta[f"shift.{n}"]) for n in params}

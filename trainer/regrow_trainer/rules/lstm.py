@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from regrow_trainer.rules import Rule
-from regrow_trainer.rules.coordinates import flat, lstm, lstm_meta, readable, uniform, unflat
+from regrow_trainer.rules.coordinates import flat, lstm, lstm_meta, readable, unflat, uniform
 from regrow_trainer.tensors import Tensors
 
 _LAYERS = ("first", "second")
@@ -35,7 +35,8 @@ def lstm_optimiser(width: int = 20, scale: float = 0.01, p: float = 10.0, seed: 
     def update(
         meta: Tensors, params: Tensors, grads: Tensors, state: Tensors, step: Tensor
     ) -> tuple[Tensors, Tensors]:
-        row, made = readable(flat({n: grads[n] for n in params}), p), {}
+        row = readable(flat({n: grads[n] for n in params}), p)
+        made: Tensors = {}
         for layer in _LAYERS:
             row, cell = lstm(meta, layer, row, state[f"hidden.{layer}"], state[f"cell.{layer}"])
             made |= {f"hidden.{layer}": row, f"cell.{layer}": cell}

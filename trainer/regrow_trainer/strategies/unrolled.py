@@ -1,4 +1,4 @@
-"""Learning to learn along whole trajectories: the rule is trained while a learner that began at random trains.
+"""Learning to learn along whole trajectories: a rule is trained while a learner that began at random trains.
 
 Every few steps (a window) the rule's meta tensors move by the gradient of the losses in it, taken through the
 updates of that window alone (truncated back-propagation), with the learner's own gradients as constants.
@@ -34,8 +34,8 @@ class Walk(NamedTuple):
 class Unrolled:
     """How a trajectory is cut and fed.
 
-    `batch` samples per step, all of the support set where it is 0; `scale` S multiplies every weight by
-    something between e^-S and e^S while the rule sees it undone (Lv, Jiang, Li 2017), so that it learns no one scale;
+    `batch` samples per step, all of the support set where it is 0; with `scale` S the rule sees every weight
+    divided by something between e^-S and e^S (Lv, Jiang, Li 2017), so that it learns for no one scale;
     `masked` keeps the mask of a rule that trains without it.
     """
 
@@ -47,8 +47,8 @@ class Unrolled:
     def __post_init__(self) -> None:
         if self.window < 1 or self.batch < 0 or not 0 <= self.scale < 10:
             raise UnsupportedError(
-                f"strategy: unrolled: window {self.window}, batch {self.batch}, scale {self.scale}; expected a "
-                "window from 1, a batch from 0, a scale from 0 to 10; correct train.strategy_args"
+                f"strategy: unrolled: window {self.window}, batch {self.batch}, scale {self.scale}; expected "
+                "a window from 1, a batch from 0, a scale from 0 to 10; correct train.strategy_args"
             )
 
     def __call__(self, *_: Any) -> Outcome:
@@ -98,7 +98,7 @@ class Unrolled:
         return replace(learner, rule=rule._replace(update=rule.training))
 
     def _samples(self, task: Task, step: int) -> tuple[Tensor, Tensor]:
-        """Those of one step, in turn. Episodes are drawn at random, so one fixed order is as random as any."""
+        """Those of one step, in turn. Episodes are drawn at random, so one fixed order serves all."""
         x, y = task.support_x, task.support_y
         if not self.batch or self.batch >= len(x):
             return x, y
