@@ -29,7 +29,7 @@ def test_draw_learn_predict_undo_reload(
     learn(page)
     expect(page.locator("#status")).to_have_text("It has learned ring, cross.")
     expect(page.locator(".facts")).to_contain_text("2 of 2 right")
-    expect(page.locator(".facts")).to_contain_text("for 4 samples on onnx")
+    expect(page.locator(".facts")).to_contain_text(f"for 4 samples on {service.client().models()[0]['engine']}")
     expect(page.get_by_role("row", name="head")).to_be_visible()
     pad = page.locator("#try-capture canvas")
     for shape, name in ((cross, "cross"), (ring, "ring")):
