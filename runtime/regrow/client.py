@@ -19,12 +19,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from regrow.errors import RegrowError
 
-JSON, DELTA, EVENTS, NPY = (
-    "application/json",
-    "application/octet-stream",
-    "text/event-stream",
-    "application/x-npy",
-)
+JSON, DELTA = "application/json", "application/octet-stream"
+EVENTS, NPY = "text/event-stream", "application/x-npy"
 Numbers = Sequence[Any]
 
 
@@ -269,6 +265,18 @@ class RemoteSession:
         """Keep what was learned under a name."""
         return SavedDelta(**self.client.json("POST", f"{self._path}/deltas", {"name": name}))
 
+    def rename_class(self, label: str, name: str) -> None:
+        """Give a class another name, in its samples and in what was learned."""
+        self.client.json("PATCH", f"{self._path}/classes?{urlencode({'label': label})}", {"name": name})
+
+    def rename(self, name: str) -> None:
+        """Give the session another name."""
+        self.client.json("PATCH", self._path, {"name": name})
+
+    def hold_back(self, sample: int, held_back: bool = True) -> None:
+        """Keep a sample for checking, or learn from it."""
+        self.client.json("PATCH", f"{self._path}/samples/{sample}", {"held_back": held_back})
+
     def erase_samples(self, *, sample: int | None = None, label: str | None = None) -> None:
         """Erase samples: one, those of a class, or all."""
         one = "" if sample is None else f"/{sample}"
@@ -285,12 +293,5 @@ def _body(sample: bytes | Numbers) -> bytes:
 
 
 def _report(data: dict[str, Any]) -> Report:
-    return Report(
-        losses=tuple(data["losses"]),
-        loss=data["loss"],
-        steps=data["steps"],
-        samples=data["samples"],
-        elapsed_ms=data["elapsed_ms"],
-        peak_bytes=data["peak_bytes"],
-        facts=data,
-    )
+    figures = {name: data[name] for name in ("loss", "steps", "samples", "elapsed_ms", "peak_bytes")}
+    return Report(losses=tuple(data["losses"]), facts=data, **figures)

@@ -53,6 +53,7 @@ class ModelBody(BaseModel):
     task: Literal["classification", "regression"]
     shape: list[int] = Field(description="of one sample", examples=[[1, 28, 28]])
     kind: Literal["image", "vector"]
+    rate: int = Field(description="values per second that recordings are brought to", examples=[16000])
     labels: list[str] | None = Field(description="fixed class names, or null where the user names them")
     min_ways: int
     max_ways: int

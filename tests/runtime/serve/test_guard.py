@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,10 +17,10 @@ pytest.importorskip("fastapi", reason="the service is not installed: pip install
 from regrow.client import Client, ServiceError
 from regrow.errors import RegrowError
 from regrow.serve import auth, records
-from regrow.serve.auth import Tokens
+from regrow.serve.guard import LOOPBACK
 from regrow.serve.logs import JsonLines
 from regrow.serve.rate import Rate
-from regrow.serve.run import check_host
+from regrow.serve.run import Settings, hosts, tokens
 from regrow.serve.store import Store
 
 
@@ -134,14 +135,83 @@ def test_a_token_made_or_revoked_elsewhere_counts_soon(
     store.close()
 
 
-def test_beyond_this_machine_a_token_must_exist_first(tmp_path: Path) -> None:
-    store = Store(tmp_path / "data")
-    with pytest.raises(RegrowError, match=r"host 0\.0\.0\.0: others can reach it, expected a token"):
-        check_host("0.0.0.0", Tokens(store))
-    auth.create(store, "ana")
-    assert check_host("0.0.0.0", Tokens(store)) is None
-    assert check_host("127.0.0.1", Tokens(store)) == {"localhost", "127.0.0.1", "::1"}
+@pytest.mark.parametrize(
+    ("how", "place", "names"),
+    [
+        ({"host": "0.0.0.0"}, r"host 0\.0\.0\.0", None),
+        ({"names": ["Lab.example"]}, r"name Lab\.example", LOOPBACK | {"lab.example"}),
+    ],
+)
+def test_beyond_this_machine_a_token_must_exist_first(
+    tmp_path: Path, how: dict[str, Any], place: str, names: frozenset[str] | None
+) -> None:
+    store, settings = Store(tmp_path / "data"), Settings(bundles=[], data=tmp_path / "data", **how)
+    with pytest.raises(RegrowError, match=f"{place}: others can reach it, expected a token"):
+        tokens(settings, store)
+    token = auth.create(store, "ana")
+    allowed = tokens(settings, store)
+    assert hosts(settings) == names
+    assert allowed.owner(f"Bearer {token}") == "ana"
+    # The last one revoked, because it leaked: nobody comes in, rather than everybody.
+    auth.revoke(store, "ana")
+    allowed.refresh()
+    assert allowed.owner(f"Bearer {token}") is None
+    assert allowed.owner(None) is None
+    alone = Settings(bundles=[], data=tmp_path / "data")
+    assert (hosts(alone), tokens(alone, store).owner(None)) == (LOOPBACK, "")
     store.close()
+
+
+def test_a_page_behind_a_proxy_is_known_by_its_name(start: Callable[..., Any], tmp_path: Path) -> None:
+    store = Store(tmp_path / "data")
+    bearer = f"Bearer {auth.create(store, 'ana')}"
+    store.close()
+    service = start(names=["lab.example"])
+    body = b'{"model": "tiny"}'
+    page = {"host": "lab.example", "origin": "https://lab.example", "sec_fetch_site": "same-origin"}
+    typed = {"content_type": "application/json", "authorization": bearer}
+    assert ask(service.url, "POST", "/v1/sessions", body, **page, **typed)[0] == 201
+    foreign = page | {"origin": "https://evil.example"}
+    assert ask(service.url, "POST", "/v1/sessions", body, **foreign, **typed)[0] == 403
+    assert ask(service.url, "GET", "/v1/models", host="evil.example", authorization=bearer)[0] == 421
+
+
+def test_all_of_an_owner_is_erased_and_nothing_of_others(
+    start: Callable[..., Any], tiny: ModuleType, tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    store = Store(tmp_path / "data")
+    made = {name: auth.create(store, name) for name in ("ana", "bo")}
+    store.close()
+    service = start()
+    opened = {
+        name: service.client(token).open("tiny", name=f"door of {name}") for name, token in made.items()
+    }
+    for session in opened.values():
+        session.add("a", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    code, out, _ = run("serve", "--data", tmp_path / "data", "--erase-owner", "ana")
+    assert (code, out) == (0, "ana: erased\n")
+    left = b"".join(path.read_bytes() for path in (tmp_path / "data").iterdir())
+    assert (b"door of ana" in left, b"door of bo" in left) == (False, True)
+    assert len(opened["bo"].details()["samples"]) == 1
+    code, _, err = run("serve", "--data", tmp_path / "data", "--erase-owner", "ana")
+    assert (code, "owns nothing" in err) == (2, True)
+
+
+def test_a_head_that_does_not_arrive_is_not_waited_for(start: Callable[..., Any]) -> None:
+    service = start(limits={"header_seconds": 0.5})
+    address = service.url.removeprefix("http://").split(":")
+    head = b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n"
+    for whole, part in ((b"", b""), (b"", head[:9]), (head + b"\r\n", head)):
+        with socket.create_connection((address[0], int(address[1])), timeout=10) as late:
+            if whole:
+                late.sendall(whole)
+                assert b"200 OK" in late.recv(4096)
+            late.sendall(part)
+            began = time.monotonic()
+            while late.recv(4096):
+                pass
+            assert 0.3 < time.monotonic() - began < 4, part
+    assert ask(service.url, "GET", "/v1/health")[0] == 200
 
 
 def test_a_body_too_large_is_refused_before_it_is_read(start: Callable[..., Any]) -> None:

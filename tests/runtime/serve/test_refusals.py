@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,9 @@ import pytest
 pytest.importorskip("fastapi", reason="the service is not installed: pip install 'regrow[serve]'")
 
 from regrow.client import Client, RemoteSession, ServiceError
-from regrow.serve.problems import KINDS
+from regrow.serve.metrics import Metrics
+from regrow.serve.problems import KINDS, ProblemError
+from regrow.serve.worker import Worker
 
 ROW = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 
@@ -233,6 +236,35 @@ def test_the_queue_is_bounded_fair_and_nobodys_predictions_wait(
     waiting.join(20)
     assert (running.outcome.steps, waiting.outcome.steps) == (5, 5)
     assert sessions[2].adapt().steps == 5
+
+
+def test_owners_take_turns_however_much_one_asks_for() -> None:
+    worker, gate, done = Worker(1, 3, Metrics()), threading.Event(), list[str]()
+
+    def work(name: str) -> Callable[[], Callable[[], None]]:
+        def run() -> Callable[[], None]:
+            assert gate.wait(20)
+            return lambda: done.append(name)
+
+        return run
+
+    def ask(owner: str, name: str) -> int:
+        return worker.submit(owner, name, work(name), lambda problem: done.append(problem.kind))
+
+    assert ask("ana", "a0") == 0
+    while worker.waiting:
+        time.sleep(0.001)
+    assert [ask("ana", "a1"), ask("ana", "a2"), ask("ana", "a3")] == [1, 2, 3]
+    with pytest.raises(ProblemError, match="3 adaptations wait, expected fewer than 3"):
+        ask("ana", "a4")
+    # Ana's queue is full; Bo's is not, and Bo has only one of Ana's before the own.
+    assert [ask("bo", "b1"), ask("bo", "b2"), ask("cy", "c1")] == [2, 4, 3]
+    gate.set()
+    until = time.monotonic() + 20
+    while len(done) < 7 and time.monotonic() < until:
+        time.sleep(0.001)
+    worker.close(1.0)
+    assert done == ["a0", "a1", "b1", "c1", "a2", "b2", "a3"]
 
 
 def test_a_session_erased_while_it_learns_stays_erased(

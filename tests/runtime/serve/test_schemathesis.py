@@ -1,4 +1,4 @@
-"""Schemathesis over the whole OpenAPI: examples, boundaries, random requests, and requests that follow from answers."""
+"""Schemathesis over the whole OpenAPI: examples, limits, random requests, and ones that follow on answers."""
 
 import re
 import subprocess
