@@ -71,6 +71,7 @@ def test_what_was_begun_stays_within_reach(
     expect(page.get_by_role("article")).to_have_count(3)
     page.get_by_role("button", name="Remove ring").click()
     expect(page.get_by_role("article", name="ring")).to_contain_text("It knows this class")
+    expect(page.locator("#status")).to_contain_text("The samples have changed since")
     page.screenshot(path=tmp_path / "earlier.png", full_page=True)
     page.reload()
     expect(page.get_by_label("Calibration", exact=True)).to_have_value("kitchen door")

@@ -1,22 +1,29 @@
 """The file: all or nothing, really erased, backed up while used, refused where it cannot be held."""
 
+import io
+import json
 import os
 import sqlite3
+import textwrap
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="the service is not installed: pip install 'regrow[serve]'")
 
+import regrow
 from regrow.cli import main
 from regrow.errors import RegrowError
 from regrow.serve import records, sessions, store
 from regrow.serve.records import SampleRow, SessionRow
 from regrow.serve.store import FILE, MIGRATIONS, Store, backup
+
+VERSION_1 = Path(__file__).with_name("version_1.sql")
 
 
 def everything(folder: Path) -> bytes:
@@ -53,10 +60,21 @@ def test_erasing_over_http_erases_from_the_disk(service: Any, give: Callable[...
     session.adapt()
     session.erase_samples(label="label-of-a-person")
     assert [s["label"] for s in session.details()["samples"]] == ["other"]
-    assert b"name-of-a-person" in everything(service.data)
+    kept, numbers = everything(service.data), np.float32([0.6, 0.5, 0.4, 0.3, 0.2, 0.1]).tobytes()
+    assert (b"name-of-a-person" in kept, numbers in kept) == (True, True)
+    assert np.float32([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]).tobytes() not in kept
+    session.rename_class("other", "renamed-person")
+    kept = everything(service.data)
+    assert (b"renamed-person" in kept, b"other" in kept) == (True, False)
     session.erase()
     left = everything(service.data)
-    for secret in (b"label-of-a-person", b"name-of-a-person", session.id.encode()):
+    for secret in (
+        b"label-of-a-person",
+        b"name-of-a-person",
+        b"renamed-person",
+        session.id.encode(),
+        numbers,
+    ):
         assert secret not in left
 
 
@@ -124,6 +142,59 @@ def test_a_newer_schema_is_refused_and_an_older_one_is_brought_forward(
     with pytest.raises(RegrowError, match="cannot hold the service's data"):
         Store(tmp_path)
     assert (tmp_path / FILE).stat().st_size == before
+
+
+def write_version_1(path: Path, model: regrow.Model, x: Any) -> None:
+    """What a service of version 1 left on the disk: a session that learned, and a saved calibration."""
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.executescript(VERSION_1.read_text(encoding="utf-8"))
+    taught = model.session()
+    report = taught.adapt(x[:2], ["a", "b"])
+    said = {"losses": [float(v) for v in report.losses], "loss": report.loss, "steps": report.steps}
+    said |= {"samples": 2, "elapsed_ms": 1.0, "peak_bytes": 1, "memory": "exact", "engine": "native"}
+    said |= {"stepwise": True, "classes": {"a": 1, "b": 1}, "check": None, "layers": []}
+    now = time.time()
+    db.execute("INSERT INTO sessions VALUES ('s1', '', ?, 'kitchen door', ?, ?, 0)", (model.digest, now, now))
+    for i, (label, held_back) in enumerate((("a", 0), ("b", 0), ("b", 1))):
+        stream = io.BytesIO()
+        np.save(stream, x[i])
+        row = (label, held_back, f"digest {i}", stream.getvalue(), now)
+        db.execute(
+            "INSERT INTO samples (session, label, held_back, digest, x, created) VALUES ('s1', ?, ?, ?, ?, ?)",
+            row,
+        )
+    db.execute("INSERT INTO states VALUES ('s1', 1, ?, ?, ?)", (taught.dump(), json.dumps(said), now))
+    db.execute("INSERT INTO deltas VALUES ('d1', '', ?, 'May', ?, ?)", (model.digest, taught.dump(), now))
+    db.commit()
+    db.close()
+
+
+def test_what_the_first_version_wrote_is_read(
+    start: Callable[..., Any], bundle: Path, tmp_path: Path, query: Any
+) -> None:
+    assert textwrap.dedent(MIGRATIONS[0]).strip() in VERSION_1.read_text(encoding="utf-8")
+    (tmp_path / "data").mkdir()
+    write_version_1(tmp_path / "data" / FILE, regrow.open(bundle), query)
+    service = start()
+    client = service.client()
+    (saved,) = client.deltas()
+    (session,) = [client.session(one["id"]) for one in client.sessions()]
+    details = session.details()
+    assert (details["name"], details["adaptations"], details["undo"]) == ("kitchen door", 1, 1)
+    assert [(s["label"], s["held_back"]) for s in details["samples"]] == [
+        ("a", False),
+        ("b", False),
+        ("b", True),
+    ]
+    assert session.predict(query.tolist()).classes == ("a", "b")
+    assert client.open("tiny", delta=saved.id).predict(query.tolist()).classes == ("a", "b")
+    session.adapt()
+    assert session.details()["undo"] == 2
+    with service.core.store.reading() as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
 @pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 500])

@@ -243,7 +243,8 @@ function showLearned() {
   }
   const names = Object.keys(session.classes);
   const given = session.samples.filter((sample) => !sample.held_back).length;
-  const stale = session.report && session.report.samples !== given ? " The samples have changed since: learn again." : "";
+  const unknown = !regression() && session.samples.some((sample) => !sample.held_back && !(sample.label in session.classes));
+  const stale = session.report && (unknown || session.report.samples !== given) ? " The samples have changed since: learn again." : "";
   $("status").textContent = session.adaptations
     ? `It has learned ${names.length ? names.join(", ") : "numbers"}${session.report ? "" : " (from a saved calibration)"}.${stale}`
     : "It has learned nothing yet.";
