@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
@@ -22,8 +21,7 @@ def connection(seconds: float) -> type[H11Protocol]:
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            waiting = self.conn.their_state is h11.IDLE
-            if not waiting:
+            if self.cycle is not None and not self.cycle.response_complete:
                 self._disarm()
             elif self._late is None:
                 self._late = self.loop.call_later(seconds, self.transport.close)

@@ -5,7 +5,6 @@ import json
 import os
 import sqlite3
 import textwrap
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +16,10 @@ import pytest
 pytest.importorskip("fastapi", reason="the service is not installed: pip install 'regrow[serve]'")
 
 import regrow
-from regrow.cli import main
 from regrow.errors import RegrowError
 from regrow.serve import records, sessions, store
 from regrow.serve.records import SampleRow, SessionRow
-from regrow.serve.store import FILE, MIGRATIONS, Store, backup
+from regrow.serve.store import FILE, MIGRATIONS, Store
 
 VERSION_1 = Path(__file__).with_name("version_1.sql")
 
@@ -160,11 +158,8 @@ def write_version_1(path: Path, model: regrow.Model, x: Any) -> None:
     for i, (label, held_back) in enumerate((("a", 0), ("b", 0), ("b", 1))):
         stream = io.BytesIO()
         np.save(stream, x[i])
-        row = (label, held_back, f"digest {i}", stream.getvalue(), now)
-        db.execute(
-            "INSERT INTO samples (session, label, held_back, digest, x, created) VALUES ('s1', ?, ?, ?, ?, ?)",
-            row,
-        )
+        row = (i + 1, label, held_back, f"digest {i}", stream.getvalue(), now)
+        db.execute("INSERT INTO samples VALUES (?, 's1', ?, ?, ?, ?, ?)", row)
     db.execute("INSERT INTO states VALUES ('s1', 1, ?, ?, ?)", (taught.dump(), json.dumps(said), now))
     db.execute("INSERT INTO deltas VALUES ('d1', '', ?, 'May', ?, ?)", (model.digest, taught.dump(), now))
     db.commit()
@@ -205,66 +200,6 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -
     assert (tmp_path / FILE).read_bytes() == content
     with pytest.raises(RegrowError, match="cannot hold the service's data"):
         Store(tmp_path / FILE)
-
-
-def test_a_backup_made_while_it_is_written_is_whole(tmp_path: Path) -> None:
-    held = Store(tmp_path / "data")
-    fill(held, b"something", 1)
-    stop = threading.Event()
-
-    def write() -> None:
-        i = 0
-        while not stop.is_set():
-            with held.transaction() as db:  # two rows, always together
-                for half in "ab":
-                    row = SampleRow(0, half, False, float(i))
-                    records.add_sample(db, "s", row, f"{half}{i}", os.urandom(2000))
-            i += 1
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        for i in range(3):
-            assert main(["backup", "--data", str(tmp_path / "data"), "-o", str(tmp_path / f"copy{i}")]) == 0
-    finally:
-        stop.set()
-        thread.join()
-    held.close()
-    for i in range(3):
-        copy = sqlite3.connect(tmp_path / f"copy{i}")
-        (a,), (b,) = copy.execute(
-            "SELECT sum(label = 'a') FROM samples UNION ALL SELECT sum(label = 'b') FROM samples"
-        ).fetchall()
-        assert a == b
-        copy.close()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["copy0", "copy1", "copy2", "data"]
-
-
-def test_a_backup_is_a_service_to_go_on_with(
-    start: Callable[..., Any], give: Callable[..., None], tmp_path: Path
-) -> None:
-    first = start()
-    session = first.client().open("tiny")
-    give(session)
-    session.adapt()
-    (tmp_path / "restored").mkdir()
-    backup(first.data, tmp_path / "restored" / FILE)
-    session.reset()
-    restored = start(data=tmp_path / "restored")
-    assert restored.client().session(session.id).details()["adaptations"] == 1
-
-
-def test_a_backup_of_nothing_or_to_nowhere_is_refused(
-    tmp_path: Path, run: Callable[..., tuple[int, str, str]]
-) -> None:
-    code, _, err = run("backup", "--data", tmp_path, "-o", tmp_path / "copy")
-    assert (code, "expected the data of a service" in err) == (2, True)
-    Store(tmp_path / "data").close()
-    code, _, err = run("backup", "--data", tmp_path / "data", "-o", tmp_path / "no" / "copy")
-    assert (code, "the copy failed" in err) == (2, True)
-    (tmp_path / "copy").write_text("mine")
-    code, _, err = run("backup", "--data", tmp_path / "data", "-o", tmp_path / "copy")
-    assert (code, "exists already" in err) == (2, True)
 
 
 def test_erasing_waits_for_a_reader_and_is_finished_later(tmp_path: Path) -> None:
