@@ -85,10 +85,12 @@ class SavedDelta:
 
 
 class Client:
-    """One service. Makes a connection per request, so it may be used by any thread."""
+    """One service; any thread may use it. `ca` is the file of a certificate that no system knows."""
 
-    def __init__(self, url: str, token: str | None = None, timeout: float = 60.0) -> None:
-        self._parts, self._token, self._timeout = urlsplit(url), token, timeout
+    def __init__(
+        self, url: str, token: str | None = None, timeout: float = 60.0, ca: str | None = None
+    ) -> None:
+        self._parts, self._token, self._timeout, self._ca = urlsplit(url), token, timeout, ca
         if self._parts.scheme not in ("http", "https") or not self._parts.hostname:
             raise RegrowError(f"{url}: no address of a service, expected http://HOST:PORT; check it")
 
@@ -181,7 +183,7 @@ class Client:
         host, port = self._parts.hostname or "", self._parts.port
         if self._parts.scheme == "http":
             return http.client.HTTPConnection(host, port, timeout=self._timeout)
-        context = ssl.create_default_context()
+        context = ssl.create_default_context(cafile=self._ca)
         return http.client.HTTPSConnection(host, port, timeout=self._timeout, context=context)
 
 

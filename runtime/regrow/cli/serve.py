@@ -43,7 +43,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="HOST",
         help="name that a proxy in front is called by, such as lab.example; asks for a token like --host",
     )
-    reach.add_argument("--cert", metavar="FILE", help="TLS certificate; browsers give camera and microphone")
+    reach.add_argument(
+        "--cert",
+        metavar="FILE",
+        help="TLS certificate: without one, browsers lend the camera to localhost only",
+    )
     reach.add_argument("--key", metavar="FILE", help="its private key")
     reach.add_argument("--new-token", metavar="NAME", help="make a token, print it once, and exit")
     reach.add_argument("--revoke-token", metavar="NAME", help="make a token worthless, and exit")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -83,6 +84,18 @@ def tokens(settings: Settings, store: Store) -> Tokens:
     return made
 
 
+def _check_certificate(settings: Settings) -> None:
+    if settings.certificate is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.certificate, settings.key)
+    except OSError as error:  # one of OpenSSL is an OSError, too
+        raise RegrowError(
+            f"{settings.certificate}: cannot be used for TLS ({error.strerror or error}), expected PEM files "
+            "of a certificate and its key; check both"
+        ) from error
+
+
 def _check_rates(rates: Mapping[str, int], models: Mapping[str, Model]) -> None:
     known = {model.name for model in models.values()}
     for name in rates:
@@ -124,6 +137,7 @@ class Prepared:
 
 def prepare(settings: Settings) -> Prepared:
     """Open the bundles, hold the data, take the port; on any refusal nothing stays open."""
+    _check_certificate(settings)
     opened = models(settings)
     _check_rates(settings.rates, opened)
     store = Store(settings.data)
