@@ -187,14 +187,14 @@ def test_logs_and_metrics_name_no_session_and_no_sample(
 ) -> None:
     with caplog.at_level(logging.INFO, logger="regrow.serve"):
         session = client.open("tiny", name="private name")
-        session.add("private label", [0.125, 0.2, 0.3, 0.4, 0.5, 0.6])
-        session.predict([0.125, 0.2, 0.3, 0.4, 0.5, 0.6])
+        session.add("private label", [0.7182818, 0.2, 0.3, 0.4, 0.5, 0.6])
+        session.predict([0.7182818, 0.2, 0.3, 0.4, 0.5, 0.6])
         wait_for_line(caplog, "request", 3)
     lines = [JsonLines().format(record) for record in caplog.records]
     assert any('"route": "/v1/sessions/{id}/predict"' in line for line in lines)
     page = client.send("GET", "/metrics").decode()
     for text in (*lines, page):
-        for secret in (session.id, "private", "0.125"):
+        for secret in (session.id, "private", "0.7182818"):
             assert secret not in text
     assert 'regrow_requests_total{method="POST",route="/v1/sessions/{id}/predict",status="200"} 1' in page
     assert "regrow_predictions_total 1" in page
