@@ -50,7 +50,7 @@ def commands() -> list[list[str]]:
     unit = configparser.ConfigParser(interpolation=None)
     unit.read_string(blocks("ini")[0])
     lines = [line.partition("#")[0].strip() for text in blocks("") for line in text.splitlines()]
-    lines += [unit["Service"]["ExecStart"].removeprefix("/opt/regrow/bin/")]
+    lines += [unit["Service"]["ExecStart"].removeprefix("/usr/local/bin/")]
     lines += re.findall(r"`sudo -u regrow (regrow [^`]*)`", PAGE.read_text(encoding="utf-8"))
     return [line.split()[1:] for line in lines if line.startswith("regrow ")]
 

@@ -60,6 +60,28 @@ def test_every_request_body_has_an_example_that_holds(client: Client) -> None:
     assert seen >= 6
 
 
+def test_every_answer_has_an_example_that_holds(client: Client) -> None:
+    types = [value for value in vars(schemas).values() if isinstance(value, type)]
+    bodies = {kind.__name__: kind for kind in types if issubclass(kind, BaseModel) and kind is not BaseModel}
+    made = spec(client)["components"]["schemas"]
+    for name, kind in bodies.items():
+        if name in made:
+            (example,) = made[name]["examples"]
+            # Complete as well: what a client may count on is shown.
+            assert example.keys() >= set(made[name].get("required", ())), name
+            kind.model_validate(example)
+    assert {"ModelBody", "SessionDetails", "ReportBody", "PredictionBody", "ProblemBody"} <= made.keys()
+    answers = [
+        content["schema"].get("items", content["schema"])
+        for _, _, operation in operations(spec(client))
+        for code, answer in operation["responses"].items()
+        for kind, content in answer.get("content", {}).items()
+        if kind == "application/json"
+    ]
+    assert len(answers) > 12
+    assert all("$ref" in schema for schema in answers), answers
+
+
 def test_the_documented_problem_types_are_all_there_are() -> None:
     text = "\n".join(p.read_text() for p in Path(schemas.__file__).parent.rglob("*.py"))
     unused = [kind for kind in KINDS if f'"{kind}"' not in text.replace("KINDS", "")]
