@@ -1,13 +1,16 @@
 """The page for Prometheus keeps to its text format, version 0.0.4."""
 
+import platform
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("fastapi", reason="the service is not installed: pip install 'regrow[serve]'")
 
+from regrow.serve import memory
 from regrow.serve.metrics import HELP, SECONDS, Metrics
 
 LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\[\\"n])*",?)*)\})? (\S+)')
@@ -47,6 +50,19 @@ def test_figures_are_kept_in_full_and_texts_escaped() -> None:
     assert values["regrow_adapt_seconds_bucket", 'le="+Inf"'] == values["regrow_adapt_seconds_count", ""] == 4
     assert values["regrow_adapt_seconds_sum", ""] == pytest.approx(100.0405)
     assert (kinds["regrow_adapt_seconds"], kinds["regrow_queue"]) == ("histogram", "gauge")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory for long")
+def test_freed_memory_is_given_back() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])
+
+    # Pieces too small for maps of their own, below one that stays.
+    pieces = [bytearray(20_000) for _ in range(4000)]
+    del pieces[:-1]
+    held = resident()
+    assert memory.give_back()
+    assert resident() < held - 30_000
 
 
 def test_the_page_of_a_service_in_use_is_whole(service: Any, give: Callable[..., None]) -> None:
