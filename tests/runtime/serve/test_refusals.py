@@ -162,7 +162,8 @@ def test_names_and_ids_are_judged(client: Client) -> None:
         error = refused("invalid", lambda body=body: client.json("POST", "/v1/sessions", body))  # type: ignore[misc]
         assert error.problem["errors"][0]["where"].startswith("body.")
     refused("not-found", lambda: client.open("nonsense"))
-    refused("not-found", lambda: client.open("tiny", delta="nonsense"))
+    refused("bad-delta", lambda: client.open("tiny", delta="nonsense"))
+    refused("bad-delta", lambda: client.open("tiny").load("nonsense"))
     refused("not-found", lambda: client.session("../../etc/passwd").details())
     refused("not-found", lambda: client.session("'; DROP TABLE sessions").details())
     session = client.open("tiny")
