@@ -124,6 +124,29 @@ def test_a_trained_optimiser_beats_its_untrained_self_with_and_without_a_mask(tr
     assert ends(made, after, masked) > ends(made, before, masked) + 0.1
 
 
+SINGLE = {
+    "lstm": [
+        "rule={name='lstm_optimiser', args={}}",
+        "backbone.args.hidden=[4]",
+        "train={strategy='unrolled', strategy_args={batch=20, scale=1.0}, iterations=12, rule_lr=0.01, tasks=1}",
+        "train.schedule=constant",
+    ],
+    "dmsgd": [
+        "rule.args={form='coordinate', lr=0.01, gamma=0.3}",
+        "train.iterations=6",
+        "train.rule_lr=0.01",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_rule_for_single_weights_learns_the_lstm_on_a_narrower_network(name: str, tmp_path: Path) -> None:
+    """Learners have twelve hidden units, whatever the rule was trained on: an LSTM belongs to no network."""
+    saved = checkpoint.read(train(recipe(*SINGLE[name]), tmp_path / "run", workers=1).last)
+    made = rebuild(saved, "tiny")
+    assert ends(made, to_tensors(saved.meta)) > ends(made, made.start().meta) + 0.3
+
+
 def test_it_keeps_up_with_the_best_of_many_rates_of_gradient_descent(trained: Any) -> None:
     """It is no better within these steps than the best constant rate, which takes a sweep to find."""
     _, made, _, after = trained
