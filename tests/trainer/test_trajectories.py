@@ -128,8 +128,7 @@ SINGLE = {
     "lstm": [
         "rule={name='lstm_optimiser', args={}}",
         "backbone.args.hidden=[4]",
-        "train={strategy='unrolled', strategy_args={batch=20, scale=1.0}, iterations=12, rule_lr=0.01, tasks=1}",
-        "train.schedule=constant",
+        *("train.strategy_args.scale=1.0", "train.iterations=12", "train.rule_lr=0.01"),
     ],
     "dmsgd": [
         "rule.args={form='coordinate', lr=0.01, gamma=0.3}",
