@@ -44,6 +44,11 @@ RULES = {
     "dmsgd, coordinate": "rule={name='dmsgd', args={lr=0.05, form='coordinate'}}",
     "m2sgd": "rule={name='m2sgd', args={lr=0.05, xi=0.2}}",
 }
+CONV4 = (
+    "backbone={name='conv4', args={width=4, depth=2, downsample='stride'}}",
+    "learner={steps=3, batch_norm='support'}",
+    "train={strategy='first_order', iterations=1, tasks=1, rule_lr=0.01}",
+)
 FREEZABLE = [name for name in RULES if name != "lstm_optimiser"]
 
 
@@ -80,10 +85,10 @@ def in_fp64(saved):
     return learner, params, meta
 
 
-@pytest.mark.parametrize("name", RULES)
-def test_a_session_with_the_lstm_is_the_learners_inner_loop(tmp_path, trained, name):
-    path = export_checkpoint(trained(name), tmp_path / "m.regrow", dynamic=name in FREEZABLE).path
-    learner, params, meta = in_fp64(checkpoint.read(trained(name)))
+@pytest.mark.parametrize(("name", "how"), [*((name, ()) for name in RULES), ("m2sgd", CONV4)])
+def test_a_session_with_the_lstm_is_the_learners_inner_loop(tmp_path, trained, name, how):
+    path = export_checkpoint(trained(name, *how), tmp_path / "m.regrow", dynamic=name in FREEZABLE).path
+    learner, params, meta = in_fp64(checkpoint.read(trained(name, *how)))
     drawn = episode()
     x, y = torch.from_numpy(drawn.support_x).double(), torch.from_numpy(drawn.support_y)
     adapted = learner.adapt(params, meta, {}, x, y, STEPS)
@@ -110,10 +115,10 @@ def settled(name, saved):
     return {n: torch.stack([rates[n] for rates in found]).median(0).values for n in learner.adaptable}
 
 
-@pytest.mark.parametrize("name", FREEZABLE)
-def test_frozen_rates_are_the_median_and_a_session_is_meta_sgd_with_them(tmp_path, trained, name):
-    path = export_checkpoint(trained(name), tmp_path / "m.regrow").path
-    saved = checkpoint.read(trained(name))
+@pytest.mark.parametrize(("name", "how"), [*((name, ()) for name in FREEZABLE), ("m2sgd", CONV4)])
+def test_frozen_rates_are_the_median_and_a_session_is_meta_sgd_with_them(tmp_path, trained, name, how):
+    path = export_checkpoint(trained(name, *how), tmp_path / "m.regrow").path
+    saved = checkpoint.read(trained(name, *how))
     rates = settled(name, saved)
     xi = 0.2 if name == "m2sgd" else None
     learner, params, _ = in_fp64(saved)
