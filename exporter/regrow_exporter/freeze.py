@@ -18,6 +18,7 @@ from regrow.errors import UnsupportedError
 from regrow_exporter.costs import rule_cost, tensors_of
 from regrow_exporter.learners import Masks, Moving
 from regrow_exporter.oracle import oracle
+from regrow_exporter.prepare import prepared
 
 RULE = "regrow_trainer.rules.meta_sgd:meta_sgd"
 Support = tuple[NDArray[np.float32], NDArray[Any]]
@@ -41,7 +42,7 @@ def freezable(rule: Any) -> bool:
 def freeze(module: nn.Module, moving: Moving, loss: str, supports: Sequence[Support]) -> Frozen:
     """Settle the rates; the removed weights of `module` become zero."""
     shape, names = supports[0][0].shape[1:], moving.names
-    learner = moving.learner(module, shape, names, loss)
+    learner = moving.learner(prepared(module)[0], shape, names, loss)
     rule: Any = moving.rule
     last = [rule.freeze(oracle(learner, x, y, moving.steps, torch.float32).state) for x, y in supports]
     rates = {n: torch.stack([r[n] for r, _ in last]).median(0).values for n in names}

@@ -138,7 +138,7 @@ SINGLE = {
 }
 
 
-@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("name", ["lstm", pytest.param("dmsgd", marks=pytest.mark.slow)])
 def test_a_rule_for_single_weights_learns_the_lstm_on_a_narrower_network(name: str, tmp_path: Path) -> None:
     """Learners have twelve hidden units, whatever the rule was trained on: an LSTM belongs to no network."""
     saved = checkpoint.read(train(recipe(*SINGLE[name]), tmp_path / "run", workers=1).last)
