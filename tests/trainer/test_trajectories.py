@@ -12,13 +12,14 @@ pytest.importorskip("pydantic")
 
 from regrow import checkpoint
 from regrow.errors import UnsupportedError
-from regrow_trainer import training
+from regrow_trainer import training, trajectories
 from regrow_trainer.build import build, rebuild
 from regrow_trainer.feed import TEST, draw, stream_seed
 from regrow_trainer.learner import Task
 from regrow_trainer.recipe import parse_recipe
 from regrow_trainer.rules import Rule
 from regrow_trainer.rules.dmsgd import m2sgd
+from regrow_trainer.strategies.unrolled import Unrolled
 from regrow_trainer.tensors import Tensors, to_tensors, zero
 from regrow_trainer.training import train
 
@@ -166,6 +167,21 @@ def test_its_mask_beats_a_random_one_as_dense(trained: Any, tmp_path: Path) -> N
     }
     found, control = (ends(made, after, masks=m) for m in (masks, drawn))
     assert found > control + 0.05, (found, control)
+
+
+def test_a_pruned_trajectory_begins_and_ends_with_what_is_gone_at_zero() -> None:
+    made = build(recipe("train.strategy_args.scale=1.0"))
+    masks = {"layers.0.weight": torch.rand(12, 784) > 0.5}
+    state, chosen = replace(made.start(), masks=masks), made.strategy
+    assert isinstance(chosen, Unrolled)
+    at = trajectories._begin(made, chosen, state, 0)
+    source = training.open_data(made.recipe, made.recipe.data.test)
+    tasks = draw(source, made.recipe.data, made.recipe.input, 8, 0, 0, 1)
+    task = Task(*(t[0] for t in tasks))
+    _, end = chosen.advance(made.learner, state.meta, masks, task, at, 0, 2)
+    for walk in (at, end):
+        assert not walk.params["layers.0.weight"][~masks["layers.0.weight"]].any()
+    assert not torch.equal(at.params["layers.0.weight"], end.params["layers.0.weight"])
 
 
 def test_the_pruner_needs_rates(tmp_path: Path) -> None:

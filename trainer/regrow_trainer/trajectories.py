@@ -20,7 +20,7 @@ from regrow_trainer.learner import Learner, Scores, Task, initial_params
 from regrow_trainer.ranks import Ranks
 from regrow_trainer.state import State
 from regrow_trainer.strategies.unrolled import Unrolled, Walk, weights, windows
-from regrow_trainer.tensors import Tensors
+from regrow_trainer.tensors import Tensors, zero
 
 Result = TypeVar("Result")  # tensors with a row per task
 Step = Callable[[State, Tensors, Tensors], State]  # weights' and rule's gradients applied
@@ -51,7 +51,7 @@ def _begin(built: Built, chosen: Unrolled, state: State, number: int) -> Walk:
     draws = Draws("trajectory", built.recipe.seed, state.iteration, number)
     path, args = built.backbone["path"], built.backbone["args"]
     module = backbones.build(path, args, int(draws.below(1, 1 << 31)[0]))
-    return chosen.begin(built.learner, initial_params(module), state.meta, draws)
+    return chosen.begin(built.learner, zero(state.masks, initial_params(module)), state.meta, draws)
 
 
 def _advanced(
