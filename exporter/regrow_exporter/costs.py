@@ -76,10 +76,12 @@ def regrown(manifest: Manifest, masks: Mapping[str, NDArray[np.bool_]]) -> Cost:
         changed = ~masks[p.name] if p.adaptable == "pruned" else np.ones(p.shape, np.bool_)
         values = np.zeros(int(changed.sum()), np.float32)
         delta += min(encode_sparse(values, changed).nbytes, 4 * p.size)
+    support = max(manifest.peak_bytes, key=int)
     return {
         "stored_bytes": sum(p.bytes for p in moving),
         "dense_bytes": sum(4 * p.size for p in moving),
-        "peak_bytes": max(manifest.peak_bytes.values()),
+        "support": int(support),
+        "peak_bytes": manifest.peak_bytes[support],
         "delta_bytes": delta,
     }
 

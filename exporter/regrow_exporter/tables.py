@@ -50,9 +50,12 @@ def cost_rows(costs: Mapping[str, Mapping[str, int]], provenance: Mapping[str, A
         rows.append(("frozen rates", f"{told}; median of {frozen['support_sets']} support sets"))
         rows.append(("with --dynamic, per step", _cost(frozen["dynamic"])))
     if "regrown" in costs:
-        grown = {key: human_bytes(value) for key, value in costs["regrown"].items()}
-        stored, dense, peak, delta = (grown[f"{k}_bytes"] for k in ("stored", "dense", "peak", "delta"))
-        text = f"{stored} stored become {dense} dense; {peak} peak, a delta of up to {delta}"
+        grown = costs["regrown"]
+        stored, dense, peak, delta = (
+            human_bytes(grown[f"{part}_bytes"]) for part in ("stored", "dense", "peak", "delta")
+        )
+        text = f"{stored} stored become {dense} dense; {peak} peak for {grown['support']} samples"
+        text += f", a delta of up to {delta}"
         rows.append(("regrown weights", text))
     return rows
 
