@@ -85,6 +85,10 @@ Such a bundle carries no LSTM, no state, and its mask does not change from step 
 the LSTM along instead. The export prints what a step of either costs beside the gradient. `lstm_optimiser`
 has no rates and always goes whole.
 
+Measured with controls (`benchmarks.learned_optimisers`, the table in [decisions](decisions.md)): on
+Fashion-MNIST frozen rates lose nothing against the LSTM, and M2SGD's changing mask loses much; but gradient
+descent at a tuned rate is as good, and so are random masks as dense.
+
 `regrow prune --pruner m2sgd` (in a recipe `prune.pruner`) removes the weights of the lowest rates up to a
 sparsity.
 """
