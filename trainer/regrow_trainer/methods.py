@@ -86,8 +86,8 @@ the LSTM along instead. The export prints what a step of either costs beside the
 has no rates and always goes whole.
 
 Measured with controls (`benchmarks.learned_optimisers`, the table in [decisions](decisions.md)): on
-Fashion-MNIST frozen rates lose nothing against the LSTM, and M2SGD's changing mask loses much; but gradient
-descent at a tuned rate is as good, and so are random masks as dense.
+Fashion-MNIST frozen rates lose nothing against the LSTM, and M2SGD's changing mask loses much; but no learned
+optimiser beats gradient descent at a tuned rate, nor M2SGD a tuned rate under random masks as dense.
 
 `regrow prune --pruner m2sgd` (in a recipe `prune.pruner`) removes the weights of the lowest rates up to a
 sparsity.
