@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxsim
 import torch
+from onnxsim.compile_training import CustomOptimizer
 from torch import Tensor, nn
 
 from benchmarks.case import Case
@@ -73,7 +74,7 @@ def write(case: Case, step: Path, forward: Path, about: Path) -> None:
         _Loss(spelled), example, output_names=("loss",), opset_version=18
     )
     _as_onnxsim_takes_it(graph)
-    made = onnxsim.compile_training_loop(graph, "loss", moving, optimizer="sgd").step_graph
+    made = onnxsim.compile_training_loop(graph, "loss", moving, optimizer=_plain()).step_graph
     onnx.save(made.model, str(step))
     with torch.no_grad():  # equal tensors would become one; what moves is fed
         for p in spelled.parameters():
@@ -93,6 +94,20 @@ def write(case: Case, step: Path, forward: Path, about: Path) -> None:
     _feed(model, moving)
     onnx.save(model, str(forward))
     about.write_text(json.dumps({"state": made.state, "onnxsim": onnxsim.__version__}), encoding="utf-8")
+
+
+def _plain() -> Any:
+    """Gradient descent without momentum, which it takes as a custom optimizer only."""
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    param, grad, moved = (helper.make_tensor_value_info(name, floats, ["n"]) for name in ("param", "grad", "moved"))
+    rate = helper.make_tensor_value_info("lr", floats, [])
+    nodes = [
+        helper.make_node("Mul", ["grad", "lr"], ["change"]),
+        helper.make_node("Sub", ["param", "change"], ["moved"]),
+    ]
+    graph = helper.make_graph(nodes, "plain", [param, grad, rate], [moved])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    return CustomOptimizer(model, 0)
 
 
 def _feed(model: onnx.ModelProto, names: list[str]) -> None:
