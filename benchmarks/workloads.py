@@ -50,6 +50,11 @@ class Work:
         return f"{self.workload}-{self.pruning}-{self.chosen}".replace(" %", "").replace("+", "")
 
     @property
+    def twin(self) -> Work:
+        """The same for those that cannot keep weights at zero: dense, everything adaptable."""
+        return Work(self.workload, "dense", "all") if self.sparsity else self
+
+    @property
     def sparsity(self) -> float:
         """The share of the weights that is gone one by one."""
         return float(self.pruning.rstrip(" %")) / 100 if self.pruning.endswith("%") else 0.0

@@ -24,7 +24,7 @@ class Entry:
     environment: str = MAIN
     options: tuple[str, ...] = ()
     maker: str | None = None  # the environment that makes its files ahead of time, where that is another
-    keeps_masks: bool = True  # whether pruned weights stay zero; where not, it is held to its own result
+    keeps_masks: bool = True  # whether pruned weights can stay zero; where not, it runs the dense network
     forward_only: bool = False  # predicts and does not adapt: the floor that users know
     note: str = ""
 

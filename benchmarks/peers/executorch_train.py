@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from benchmarks.case import Case
-from benchmarks.peers.serving import Peer, main
+from benchmarks.peers.serving import Peer, main, threads
 from benchmarks.workloads import QUERIES
 
 
@@ -20,7 +20,7 @@ def imports() -> None:
     """Its Python bindings need torch."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads())
     from executorch.extension import training  # noqa: F401
 
 

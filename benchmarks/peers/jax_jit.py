@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.case import Case
-from benchmarks.peers.serving import Peer, main
+from benchmarks.peers.serving import Peer, main, threads
 from benchmarks.workloads import Layer
 
 _FLAGS = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
@@ -17,7 +17,8 @@ _FLAGS = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 def imports() -> None:
     """One thread, no accelerator."""
-    os.environ.setdefault("XLA_FLAGS", _FLAGS)
+    if threads() == 1:
+        os.environ.setdefault("XLA_FLAGS", _FLAGS)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     import jax  # noqa: F401
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.case import Case
-from benchmarks.peers.serving import Peer, main
+from benchmarks.peers.serving import Peer, main, threads
 from benchmarks.workloads import WAYS
 
 FILE = "litert.tflite"
@@ -28,7 +28,7 @@ class Signatures:
         from ai_edge_litert.interpreter import Interpreter
 
         self.path = case.folder / FILE
-        self.signature = Interpreter(model_path=str(self.path), num_threads=1).get_signature_runner
+        self.signature = Interpreter(model_path=str(self.path), num_threads=threads()).get_signature_runner
         self.train, self.restore = self.signature("train"), self.signature("restore")
         self.predicting: dict[int, Any] = {}
         self.x, self.hot = _laid(case.x), np.eye(WAYS, dtype=np.float32)[case.y]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.case import Case
-from benchmarks.peers.serving import Peer, main
+from benchmarks.peers.serving import Peer, main, threads
 from benchmarks.workloads import WAYS, Layer, traced
 
 
@@ -16,7 +16,7 @@ def imports() -> None:
     """Lazy evaluation, since eager evaluation drops the graph that training needs, without saying so."""
     from MNN import expr
 
-    expr.set_thread_number(1)
+    expr.set_thread_number(threads())
     expr.lazy_eval(True)
 
 

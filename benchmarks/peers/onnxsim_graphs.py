@@ -87,6 +87,7 @@ def write(case: Case, step: Path, forward: Path, about: Path) -> None:
         output_names=["logits"],
         dynamic_shapes=({0: batch},),
         dynamo=True,
+        optimize=False,  # it would fold what has to be fed
         verbose=False,
     )
     assert program is not None

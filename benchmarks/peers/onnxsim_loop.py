@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.case import Case
-from benchmarks.peers.serving import Peer, main
+from benchmarks.peers.serving import Peer, main, threads
 from benchmarks.workloads import WAYS
 
 STEP, FORWARD = "onnxsim-step.onnx", "onnxsim-forward.onnx"
@@ -31,7 +31,7 @@ class Loop:
         import onnxruntime as ort
 
         settings = ort.SessionOptions()
-        settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+        settings.intra_op_num_threads, settings.inter_op_num_threads = threads(), 1
         self.paths = [case.folder / STEP, case.folder / FORWARD]
         about = json.loads((case.folder / "onnxsim.json").read_text(encoding="utf-8"))
         self.state: dict[str, str] = about["state"]

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from benchmarks.case import Case
-from benchmarks.peers.serving import Peer, main
+from benchmarks.peers.serving import Peer, main, threads
 
 
 def imports() -> None:
@@ -22,7 +22,7 @@ class Forward:
         import onnxruntime
 
         settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+        settings.intra_op_num_threads, settings.inter_op_num_threads = threads(), 1
         self.path = case.folder / "forward.onnx"
         self.session = onnxruntime.InferenceSession(str(self.path), settings, ["CPUExecutionProvider"])
 

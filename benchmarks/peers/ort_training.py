@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.case import Case
-from benchmarks.peers.serving import Peer, main
+from benchmarks.peers.serving import Peer, main, threads
 
 
 def imports() -> None:
@@ -34,7 +34,7 @@ class Training:
 
         self.folder = case.folder / "ort-training"
         settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+        settings.intra_op_num_threads, settings.inter_op_num_threads = threads(), 1
         state = CheckpointState.load_checkpoint(str(self.folder / "checkpoint"))
         paths = [str(self.folder / f"{kind}_model.onnx") for kind in ("training", "eval", "optimizer")]
         self.module = Module(paths[0], state, paths[1], device="cpu", session_options=settings)

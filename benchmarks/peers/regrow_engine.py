@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import regrow
 from benchmarks.case import Case
-from benchmarks.peers.serving import Peer, main
+from benchmarks.peers.serving import Peer, main, threads
 from benchmarks.workloads import STEPS
 from regrow import engines
 from regrow.errors import UnsupportedError
@@ -23,7 +23,7 @@ class Session:
     def __init__(self, case: Case, options: list[str]) -> None:
         self.path = case.folder / BUNDLE
         try:
-            self.model = regrow.open(self.path, engine=options[0])
+            self.model = regrow.open(self.path, engine=options[0], threads=threads())
         except UnsupportedError as error:
             raise NotImplementedError(str(error)) from None
         self.case = case

@@ -57,6 +57,7 @@ def main(peer: Peer, make: Callable[[Case], None] | None = None) -> int:
         if make:
             make(read(folder))
         return 0
+    _pin()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # some frameworks print on stdout
     floor, began = memory.resident(), time.process_time()
@@ -82,6 +83,17 @@ def main(peer: Peer, make: Callable[[Case], None] | None = None) -> int:
             break
         _say(out, _answer(subject, case, words))
     return 0
+
+
+def threads() -> int:
+    """How many a peer may use: one, unless the run is about all cores."""
+    return int(os.environ.get("REGROW_BENCH_THREADS", "1"))
+
+
+def _pin() -> None:
+    """A run on one thread stays on one core."""
+    if threads() == 1 and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def _answer(subject: Subject, case: Case, words: list[str]) -> Mapping[str, Any]:

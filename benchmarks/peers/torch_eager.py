@@ -9,14 +9,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from benchmarks.case import Case
-from benchmarks.peers.serving import Peer, main
+from benchmarks.peers.serving import Peer, main, threads
 
 
 def imports() -> None:
     """As an application would, on one thread."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads())
 
 
 class Eager:
