@@ -1,4 +1,4 @@
-"""What this machine could do at most, one thread: multiply-adds in registers, a matrix product, reading memory."""
+"""What this machine could do at most on one thread: multiply-adds, a matrix product, reading memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-# Twelve independent sums hide the latency of a multiply-add; the compiler picks the widest registers there are.
+# Twelve independent sums hide the latency of a multiply-add; the compiler picks the widest registers there
+# are.
 _SOURCE = """
 #include <stdio.h>
 #include <time.h>
@@ -58,7 +59,9 @@ def _fma() -> float | None:
         flags = ["-O3", "-march=native", "-ffp-contract=fast", "-Wno-psabi", "-mprefer-vector-width=512"]
         done = subprocess.run([compiler, *flags, source, "-o", program], capture_output=True, check=False)
         if done.returncode:  # another processor knows no such width
-            done = subprocess.run([compiler, *flags[:-1], source, "-o", program], capture_output=True, check=False)
+            done = subprocess.run(
+                [compiler, *flags[:-1], source, "-o", program], capture_output=True, check=False
+            )
         if done.returncode:
             return None
         said = subprocess.run([program], capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""Write the cases of the benchmark: weights, an episode, what torch makes of it in fp64, and regrow's bundle."""
+"""Write the cases of the benchmark: weights, an episode, torch's outputs in fp64, regrow's bundle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOISE = 0.7  # of a sample, beside the pattern of its class
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """Outputs after five steps, by torch in fp64; the error of torch in fp32 says how well they are defined."""
+    """Outputs after five steps, by torch in fp64; what torch loses in fp32 says how well defined they are."""
 
     logits: NDArray[np.float64]
     torch_error: float
@@ -74,7 +74,8 @@ def _kept(rng: np.random.Generator, shape: tuple[int, ...], sparsity: float) -> 
     """
     scores = rng.random(shape)
     best = scores.reshape(len(scores), -1).max(1).reshape(-1, *[1] * (len(shape) - 1))
-    return (scores >= sparsity) | (scores == best)
+    kept: NDArray[np.bool_] = (scores >= sparsity) | (scores == best)
+    return kept
 
 
 def _moves(name: str, work: Work, what: Workload, kept: Arrays) -> bool:
@@ -98,7 +99,8 @@ def _initial(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> NDA
         return (float(name.endswith("weight")) + 0.1 * rng.standard_normal(shape)).astype(np.float32)
     gain = 1.0 if name.startswith("head.") else 2.0
     deviation = np.sqrt(gain / np.prod(shape[1:]))
-    return (rng.standard_normal(shape) * deviation).astype(np.float32)
+    drawn: NDArray[np.float32] = (rng.standard_normal(shape) * deviation).astype(np.float32)
+    return drawn
 
 
 def _episode(
@@ -118,7 +120,9 @@ def _episode(
 def _export(case: Case, work: Work) -> None:
     kept = {name: torch.from_numpy(case.weights[name] != 0) for name in case.weights} if work.sparsity else {}
     pruned = {n: m for n, m in kept.items() if m.ndim > 1 and not n.startswith("head.")}
-    update = {"kept": "kept", "complement": "pruned"}.get(work.chosen, "all" if work.chosen == "all" else "kept")
+    update = {"kept": "kept", "complement": "pruned"}.get(
+        work.chosen, "all" if work.chosen == "all" else "kept"
+    )
     export(
         build(case),
         torch.from_numpy(case.query[:16]),
@@ -152,6 +156,9 @@ def _logits(case: Case, dtype: torch.dtype) -> NDArray[np.float64]:
         grads = torch.autograd.grad(torch.nn.functional.cross_entropy(net(x), y), [p for _, p in named])
         with torch.no_grad():
             for (name, p), grad in zip(named, grads, strict=True):
-                p -= case.rate * (grad * torch.from_numpy(case.masks[name]) if name in case.masks else grad)
+                p.sub_(
+                    case.rate * (grad * torch.from_numpy(case.masks[name]) if name in case.masks else grad)
+                )
     with torch.no_grad():
-        return net(torch.from_numpy(case.query).to(dtype)).double().numpy()
+        made: NDArray[np.float64] = net(torch.from_numpy(case.query).to(dtype)).double().numpy()
+    return made

@@ -1,7 +1,9 @@
-"""One environment per peer of the benchmark, from pinned versions: `python -m benchmarks.setup_peers [NAME ...]`.
+"""One environment per peer of the benchmark, from pinned versions: `python -m benchmarks.setup_peers [NAME
+...]`.
 
-Environments lie in `.venv-peers/` of the checkout, or where REGROW_PEERS says. One that is complete is reused; one
-that cannot be made is reported, and its peers with it, while the others go on. All together take about 9 GB.
+Environments lie in `.venv-peers/` of the checkout, or where REGROW_PEERS says. One that is complete is
+reused; one that cannot be made is reported, and its peers with it, while the others go on. All together take
+about 9 GB.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = "torch==2.13.0"
-# A dependency that is not pinned here is taken from the constraints of the project, or from the day of the install;
-# what was installed is written into every result.
+# A dependency that is not pinned here is taken from the constraints of the project, or from the day of the
+# install; what was installed is written into every result.
 ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "torch": (TORCH, "numpy==2.4.6", "higher==0.2.1"),
     "jax": ("jax==0.10.2", "numpy==2.4.6"),
@@ -66,7 +68,14 @@ def make(name: str, index: str | None) -> str:
         return "reused"
     stamp.unlink(missing_ok=True)
     venv.create(folder, with_pip=True)
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [
+        folder / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     if index:
         pip += ["--extra-index-url", index]
     if name in _NEEDS_SETUPTOOLS:
@@ -74,17 +83,20 @@ def make(name: str, index: str | None) -> str:
         pip.append("--no-build-isolation")
     done = subprocess.run([*pip, *ENVIRONMENTS[name]], capture_output=True, text=True, check=False)
     if done.returncode:
-        return f"failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'pip said nothing'}"
+        return (
+            f"failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'pip said nothing'}"
+        )
     (site,) = folder.glob("lib/python*/site-packages")
     kept = [d for d in distributions(path=[str(site)]) if d.name not in ("pip", "setuptools", "wheel")]
     sizes = (Path(str(file.locate())) for d in kept for file in d.files or ())
+    taken = sum(path.stat().st_size for path in sizes if path.exists())
     facts = {
         "wanted": list(ENVIRONMENTS[name]),
         "versions": {d.name: d.version for d in sorted(kept, key=lambda d: d.name)},
-        "bytes": sum(path.stat().st_size for path in sizes if path.exists()),
+        "bytes": taken,
     }
     stamp.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    return f"installed, {facts['bytes'] / 1e6:.0f} MB"
+    return f"installed, {taken / 1e6:.0f} MB"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,8 +104,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.setup_peers", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ENVIRONMENTS)} (default: all)")
-    parser.add_argument("--index", help="a further package index, such as PyTorch's public one for CPU builds")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(ENVIRONMENTS)} (default: all)"
+    )
+    parser.add_argument(
+        "--index", help="a further package index, such as PyTorch's public one for CPU builds"
+    )
     args = parser.parse_args(argv)
     unknown = [name for name in args.names if name not in ENVIRONMENTS]
     if unknown:

@@ -1,14 +1,16 @@
 """Adaptation by every peer, side by side: `python -m benchmarks.suite OUT.json --suite short|readme|full`.
 
-For each case all peers are started, checked against torch in fp64, and then take turns; a round gives one adaptation,
-one step and two predictions of each. What is slow has fewer turns. Ratios are of pairs from the same round. A run that
-was interrupted is taken up where it was: cases that OUT.json already holds are not measured again.
+For each case all peers are started, checked against torch in fp64, and then take turns; a round gives one
+adaptation, one step and two predictions of each. What is slow has fewer turns. Ratios are of pairs from the
+same round. A run that was interrupted is taken up where it was: cases that OUT.json already holds are not
+measured again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -22,13 +24,14 @@ import numpy as np
 
 from benchmarks import ceilings
 from benchmarks.case import Case
+from benchmarks.figures import Taken, all_ratios, figures, noise
 from benchmarks.peers import MAIN, PEERS, Entry
 from benchmarks.prepare import error, read_expected, write
-from benchmarks.setup_peers import ROOT, installed_bytes, packages
+from benchmarks.setup_peers import ROOT, installed_bytes, packages, python
 from benchmarks.workloads import QUERIES, STEPS, Work, cases, flops, prepared
 from regrow.bench import machine
 from regrow.bench.peers import ONE_THREAD, Child, RefusedError
-from regrow.bench.stats import ratios, spread
+from regrow.bench.stats import spread
 from regrow.files import atomic_write
 
 # Relative to the largest output after five steps; fp32 alone loses about 1e-6, a wrong gradient far more.
@@ -36,17 +39,12 @@ TOLERANCE = 1e-2
 WARM_UP = 2
 # What a peer may take of one round, in seconds; a slower one has its turn in every second, third, ... round.
 SHARE, FEWEST = 1.0, 3
-REFERENCE = "PyTorch eager"
-# Times of the same work in the same process differ by so much on a machine that is fit for measuring.
-NOISY = 0.25
 _QUESTIONS = {
     "adapt_ms": ("adapt", STEPS),
     "step_ms": ("adapt", 1),
     "predict_1_ms": ("predict", 1),
     f"predict_{QUERIES}_ms": ("predict", QUERIES),
 }
-Series = dict[int, float]  # by round
-Taken = dict[str, dict[str, Series]]
 
 
 @dataclass
@@ -93,9 +91,9 @@ def run_case(work: Work, home: Path, settings: argparse.Namespace) -> dict[str, 
                 turns[entry.name] = turn
         loads = [_rounds(turns, settings.rounds)]
         for name, turn in turns.items():
-            found["peers"][name] |= _figures(turn.taken)
+            found["peers"][name] |= figures(turn.taken)
             found["peers"][name]["warm_peak_bytes"] = turn.child.ask("memory")["peak_bytes"]
-        found["ratios"] = _all_ratios({name: turn.taken for name, turn in turns.items()})
+        found["ratios"] = all_ratios({name: turn.taken for name, turn in turns.items()})
     for name in turns:
         entry = next(e for e in PEERS if e.name == name)
         found["peers"][name] |= _cold(entry, _folder(entry, work, home), settings, home)
@@ -107,18 +105,30 @@ def _folder(entry: Entry, work: Work, home: Path) -> Case:
     return write(work if entry.keeps_masks else work.twin, home)
 
 
+def missing(entry: Entry) -> str | None:
+    """What has to be run for a peer to be there; None where it is."""
+    wanted = {entry.environment: entry.interpreter(), entry.maker or entry.environment: entry.making()}
+    names = sorted(name for name, found in wanted.items() if found is None)
+    return f"python -m benchmarks.setup_peers {' '.join(names)}" if names else None
+
+
 def _begin(
     entry: Entry, work: Work, home: Path, settings: argparse.Namespace, stack: ExitStack
 ) -> tuple[dict[str, Any], _Turn | None]:
     """Start a peer and check what it computes; a peer that cannot is a row with the reason."""
-    python, making = entry.interpreter(), entry.making()
-    if python is None or making is None:
-        return {"status": "not installed", "reason": "python -m benchmarks.setup_peers"}, None
+    if remedy := missing(entry):
+        return {"status": "not installed", "reason": remedy}, None
     case = _folder(entry, work, home)
     env = environment(settings.threads, home)
     if reason := _make(entry, case, env):
         return {"status": "refused", "reason": reason}, None
-    command = [str(python), "-m", f"benchmarks.peers.{entry.module}", str(case.folder), *entry.options]
+    command = [
+        str(entry.interpreter()),
+        "-m",
+        f"benchmarks.peers.{entry.module}",
+        str(case.folder),
+        *entry.options,
+    ]
     try:
         began = time.perf_counter()
         child = stack.enter_context(Child(entry.name, command, env))
@@ -138,7 +148,7 @@ def _begin(
     every = max(1, min(round(slowest / SHARE), settings.rounds // FEWEST or 1))
     taken: Taken = {f"{key}{kind}": {} for key in _QUESTIONS for kind in ("", "_cpu")}
     fact |= {"status": "measured", "start_s": round(took, 2)}
-    return fact, _Turn(child, every, {key: {"": series} for key, series in taken.items()})
+    return fact, _Turn(child, every, taken)
 
 
 def _make(entry: Entry, case: Case, env: dict[str, str]) -> str | None:
@@ -148,7 +158,7 @@ def _make(entry: Entry, case: Case, env: dict[str, str]) -> str | None:
         command = [str(entry.making()), "-m", f"benchmarks.peers.{entry.module}", str(case.folder), "make"]
         words: dict[str, Any] = {"capture_output": True, "text": True, "cwd": ROOT}
         try:
-            done = subprocess.run(command, env={**_own(), **env}, timeout=900, check=False, **words)
+            done = subprocess.run(command, env=os.environ | env, timeout=900, check=False, **words)
             lines = done.stderr.strip().splitlines() or ["said nothing"]
             reason = None if done.returncode == 0 else lines[-1][:300]
         except subprocess.TimeoutExpired:
@@ -156,12 +166,6 @@ def _make(entry: Entry, case: Case, env: dict[str, str]) -> str | None:
         stamp.write_text(json.dumps({"reason": reason}), encoding="utf-8")
     found: str | None = json.loads(stamp.read_text(encoding="utf-8"))["reason"]
     return found
-
-
-def _own() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
 
 
 def _rounds(turns: dict[str, _Turn], rounds: int) -> float | None:
@@ -176,35 +180,9 @@ def _rounds(turns: dict[str, _Turn], rounds: int) -> float | None:
             for key, words in _QUESTIONS.items():
                 answer = turn.child.ask(*words)
                 if i >= 0:
-                    turn.taken[key][""][i] = answer["ms"]
-                    turn.taken[f"{key}_cpu"][""][i] = answer["cpu_ms"]
+                    turn.taken[key][i] = answer["ms"]
+                    turn.taken[f"{key}_cpu"][i] = answer["cpu_ms"]
     return machine.load()
-
-
-def _figures(taken: Taken) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for key, series in taken.items():
-        values = list(series[""].values())
-        p50, p95, p99 = (float(np.percentile(values, q)) for q in (50, 95, 99))
-        made[key] = {**spread(values).to_json(), "p50": p50, "p95": p95, "p99": p99}
-    return made
-
-
-def _all_ratios(taken: dict[str, Taken]) -> dict[str, dict[str, Any]]:
-    """How many times as long as each of ours every peer takes, by processor time and by the wall."""
-    found: dict[str, dict[str, Any]] = {}
-    for ours in ("regrow native", "regrow onnx"):
-        for name in taken:
-            if ours in taken and name != ours:
-                found[f"{name} / {ours}"] = {
-                    key: _pairwise(taken[name][key][""], taken[ours][key][""]) for key in taken[name]
-                }
-    return found
-
-
-def _pairwise(a: Series, b: Series) -> dict[str, float]:
-    both = sorted(set(a) & set(b))
-    return ratios([a[i] for i in both], [max(b[i], 1e-6) for i in both]).to_json()
 
 
 def _cold(entry: Entry, case: Case, settings: argparse.Namespace, home: Path) -> dict[str, Any]:
@@ -227,18 +205,9 @@ def _cold(entry: Entry, case: Case, settings: argparse.Namespace, home: Path) ->
         "above_import_bytes": spread([f["peak_bytes"] - f["imported_bytes"] for f in facts]).to_json(),
         "artifact_bytes": facts[0]["artifact_bytes"],
     }
-    if entry.environment != MAIN:
+    if entry.environment != MAIN and python(entry.environment):
         made["installed_bytes"] = installed_bytes(entry.environment)
     return made
-
-
-def noise(found: dict[str, Any]) -> float:
-    """How far the middle half of our own times lies apart, relative to the median."""
-    apart = []
-    for fact in found["peers"].values():
-        if "adapt_ms" in fact:
-            apart.append((fact["adapt_ms"]["p95"] - fact["adapt_ms"]["p50"]) / fact["adapt_ms"]["p50"])
-    return round(float(np.median(apart)), 3) if apart else 0.0
 
 
 def run(settings: argparse.Namespace) -> dict[str, Any]:
@@ -246,7 +215,10 @@ def run(settings: argparse.Namespace) -> dict[str, Any]:
     out, home = Path(settings.output), Path(settings.work)
     home.mkdir(parents=True, exist_ok=True)
     made = _resumed(out, settings)
-    wanted = [work for work in cases(settings.suite) if work.name not in {c["name"] for c in made["cases"]}]
+    held = {case["name"] for case in made["cases"]}
+    wanted = [
+        w for w in cases(settings.suite) if w.name not in held and w.name in (settings.case or [w.name])
+    ]
     for i, work in enumerate(wanted):
         began = time.monotonic()
         print(f"suite: {work.name}, case {i + 1} of {len(wanted)}", file=sys.stderr, flush=True)
@@ -265,13 +237,16 @@ def run(settings: argparse.Namespace) -> dict[str, Any]:
 def _resumed(out: Path, settings: argparse.Namespace) -> dict[str, Any]:
     if out.exists():
         found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-        if found.get("suite") == settings.suite and found["machine"]["commit"] == machine.describe()["commit"]:
+        if (
+            found.get("suite") == settings.suite
+            and found["machine"]["commit"] == machine.describe()["commit"]
+        ):
             return found
         raise SystemExit(
             f"suite: {out}: holds another suite or commit than {settings.suite} here; name another file, "
             "or remove it"
         )
-    environments = {e.environment for e in PEERS if e.environment != MAIN and e.interpreter()}
+    environments = {e.environment for e in PEERS if e.environment != MAIN and python(e.environment)}
     return {
         "format": 1,
         "suite": settings.suite,
@@ -305,6 +280,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=15, help="turns of each peer (default: 15)")
     parser.add_argument("--cold", type=int, default=3, help="cold starts of each peer (default: 3)")
     parser.add_argument("--threads", type=int, default=1, help="threads of each peer (default: 1)")
+    parser.add_argument("--case", nargs="+", metavar="NAME", help="these cases of the suite only")
     parser.add_argument("--only", nargs="+", metavar="PEER", help="these peers only")
     parser.add_argument("--work", default="build/suite", help="where cases and files of peers are kept")
     args = parser.parse_args(argv)

@@ -19,24 +19,23 @@ from regrow.files import atomic_write
 
 GPU = Path(__file__).resolve().parent / "results" / "gpu.json"
 _STYLE = """
-:root { color-scheme: light dark; --line: #8884; --bar: #2a6f97; --ours: #c8553d; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 78rem; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2.5rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }
-th, td { border-bottom: 1px solid var(--line); padding: .25rem .5rem; text-align: right; vertical-align: top; }
-th:first-child, td:first-child, td.reason { text-align: left; }
-td.reason { color: #8a8a8a; } tr.ours td:first-child { font-weight: 600; color: var(--ours); }
-.scroll { overflow-x: auto; } small, .note { color: #8a8a8a; } svg text { fill: currentColor; font-size: 12px; }
-code { font-size: 13px; overflow-wrap: anywhere; }
+:root { color-scheme: light dark; --line: #8884; --bar: #2a6f97; --ours: #c8553d; } body { font: 15px/1.45
+system-ui, sans-serif; margin: 2rem auto; max-width: 78rem; padding: 0 1rem; } h1 { font-size: 1.5rem; } h2 {
+font-size: 1.1rem; margin-top: 2.5rem; } table { border-collapse: collapse; font-variant-numeric:
+tabular-nums; font-size: 13px; } th, td { border-bottom: 1px solid var(--line); padding: .25rem .5rem;
+text-align: right; vertical-align: top; } th:first-child, td:first-child, td.reason { text-align: left; }
+td.reason { color: #8a8a8a; } tr.ours td:first-child { font-weight: 600; color: var(--ours); } .scroll {
+overflow-x: auto; } small, .note { color: #8a8a8a; } svg text { fill: currentColor; font-size: 12px; } code {
+font-size: 13px; overflow-wrap: anywhere; }
 """
 _EXPLAINED = """
-Every peer runs the same network on the same episode from the same weights; norms use the statistics of the batch
-everywhere. A peer is timed only where its outputs after all steps agree with torch in fp64 ("error": the largest
-difference, relative to the largest output). Times are processor time, so that what else runs on the machine counts
-little; "start to answer" is the wall's. Brackets are 95 % intervals of the median of pairwise ratios from the same
-rounds. "Of peak": the arithmetic of dense backpropagation per second, as a share of what the processor multiplies and
-adds in registers; sparse kernels do less arithmetic, so theirs may exceed what is possible for dense ones.
-""".strip()
+Every peer runs the same network on the same episode from the same weights; norms use the statistics of the
+batch everywhere. A peer is timed only where its outputs after all steps agree with torch in fp64 ("error":
+the largest difference, relative to the largest output). Times are processor time, so that what else runs on
+the machine counts little; "start to answer" is the wall's. Brackets are 95 % intervals of the median of
+pairwise ratios from the same rounds. "Of peak": the arithmetic of dense backpropagation per second, as a
+share of what the processor multiplies and adds in registers; sparse kernels do less arithmetic, so theirs may
+exceed what is possible for dense ones. """.strip()
 
 
 def page(made: dict[str, Any]) -> str:
@@ -68,8 +67,8 @@ def _case(case: dict[str, Any], fma: float | None) -> str:
     title = f"{case['title']}, {case['pruning']}, adapting {case['adaptable']}"
     noise = f"95th percentile {case['noise']:.0%} above the median"
     return (
-        f"<h2>{escape(title)}</h2><p class=note>{case['parameters']:,} parameters, {case['steps']} steps; {noise}."
-        f"</p>{_bars(found)}<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>"
+        f"<h2>{escape(title)}</h2><p class=note>{case['parameters']:,} parameters, {case['steps']} steps; "
+        f"{noise}.</p>{_bars(found)}<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>"
         + "".join(_row(row) for row in found)
         + "</tbody></table></div>"
     )
@@ -121,11 +120,11 @@ def facts(made: dict[str, Any]) -> list[str]:
     said = [
         f"Command: {made['command']} (after python -m benchmarks.setup_peers)",
         f"Commit {on['commit'] or 'none'}, {on['date']}",
-        f"{on['cpu']}, {on['cores']} cores, {on['system']}, load {on['load']} -> {on.get('load_after', '-')}; "
-        f"Python {on['python']}, {versions}",
+        f"{on['cpu']}, {on['cores']} cores, {on['system']}, load {on['load']} -> "
+        f"{on.get('load_after', '-')}; Python {on['python']}, {versions}",
         f"{made['threads']} thread of each peer, {made['rounds']} rounds; 75 queries are predicted at once",
-        f"Ceilings of one thread: {top['fma_gflops'] or '-'} GFLOP/s in registers, {top['gemm_gflops']} in a matrix "
-        f"product, {top['read_gbs']} GB/s read",
+        f"Ceilings of one thread: {top['fma_gflops'] or '-'} GFLOP/s in registers, {top['gemm_gflops']} in a "
+        f"matrix product, {top['read_gbs']} GB/s read",
         "Energy: not measured here (no counter is readable)",
     ]
     main = ("torch", "jax", "MNN", "ai-edge-litert", "onnxruntime-training", "onnxruntime", "onnxsim")

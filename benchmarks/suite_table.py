@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.figures import NOISY
 from benchmarks.peers import PEERS
 
 NATIVE = "regrow native"
@@ -56,7 +57,7 @@ def rows(case: dict[str, Any], fma: float | None) -> Iterator[Row]:
 
 
 def _figures(case: dict[str, Any], name: str, fact: dict[str, Any], fma: float | None) -> Iterator[str]:
-    adapted, noisy = "error" in fact, case["noise"] > 0.25
+    adapted, noisy = "error" in fact, case["noise"] > NOISY
     times = fact["adapt_ms_cpu"]
     yield short(times["median"], noisy) if adapted else DASH
     yield short(times["p95"], noisy) if adapted else DASH
@@ -88,10 +89,11 @@ def _ratio(case: dict[str, Any], name: str, key: str, noisy: bool) -> str:
 
 
 def _share(case: dict[str, Any], milliseconds: float, fma: float | None) -> str:
-    """Dense arithmetic of full backpropagation per second, as a share of the processor's multiply-add peak."""
+    """Dense arithmetic of backpropagation per second, as a share of the processor's multiply-add peak."""
     if not fma or case["adaptable"] not in ("all", "kept", "complement"):
         return DASH
-    # Forward, gradients of the weights and of the inputs: three times the forward pass, less the first layer's.
+    # Forward, gradients of the weights and of the inputs: three times the forward pass, less the first
+    # layer's.
     work = 3 * case["forward_flops"] * case["support"] * case["steps"]
     return f"{work / (milliseconds * 1e6) / fma:.0%}"
 
@@ -122,7 +124,7 @@ def _cell(case: dict[str, Any], name: str) -> str:
         return {"not installed": "not installed", "refused": "refused", "differs": "other result"}[
             fact["status"]
         ]
-    noisy = case["noise"] > 0.25
+    noisy = case["noise"] > NOISY
     if name == NATIVE:
         return f"{short(fact['adapt_ms_cpu']['median'], noisy)} ms"
     found = case["ratios"].get(f"{name} / {NATIVE}")

@@ -1,7 +1,8 @@
-"""The work every peer of the benchmark does: five networks as plain lists of layers, and the cases made of them.
+"""The work every peer of the benchmark does: five networks as plain lists of layers, and the cases made of
+them.
 
-A layer is a tuple: its kind, the name of its parameters where it has any, and its numbers. Each peer reads the
-list in its own words, so that all run the same network without sharing a line of code.
+A layer is a tuple: its kind, the name of its parameters where it has any, and its numbers. Each peer reads
+the list in its own words, so that all run the same network without sharing a line of code.
 
     ("conv", name, out, kernel, stride, groups)   no bias, padded by half of the kernel
     ("norm", name)                                by the statistics of the batch, with gain and shift
@@ -104,7 +105,8 @@ def workload(name: str, share: float = 1.0) -> Workload:
         return tuple(int(width * share) for width in widths)
 
     last = {"W1": ("conv3", "norm3"), "W2": ("conv3", "norm3"), "W4": ("linear1",)}
-    last |= {"W3": tuple(f"{kind}3{j}" for kind in ("conv", "norm") for j in range(3)) + ("short3", "snorm3")}
+    deep = (f"{kind}3{j}" for kind in ("conv", "norm") for j in range(3))
+    last |= {"W3": (*deep, "short3", "snorm3")}
     last |= {"W5": ("deep4", "dnorm4", "point4", "pnorm4")}
     bare, _, shots = name.partition("s")
     support = WAYS * int(shots or 1)

@@ -1,7 +1,7 @@
 """Every peer of the benchmark: how it is started, and what its users should know of it.
 
-A peer is one file with the same small interface (`serving`), run in an environment of its own. One that cannot be
-installed, does not cover a case or computes something else is reported as such.
+A peer is one file with the same small interface (`serving`), run in an environment of its own. One that
+cannot be installed, does not cover a case or computes something else is reported as such.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.setup_peers import python
+from regrow.cli.command import importable
 
 MAIN = "regrow"  # the environment this runs in: the project's own
 
@@ -37,8 +38,14 @@ class Entry:
         return _interpreter(self.maker or self.environment)
 
 
+# What the project's own environment holds as well, so that some peers run without any set-up.
+_HERE_TOO = {"torch": "torch", "onnxruntime": "onnxruntime"}
+
+
 def _interpreter(environment: str) -> Path | None:
-    return Path(sys.executable) if environment == MAIN else python(environment)
+    found = None if environment == MAIN else python(environment)
+    here = environment == MAIN or importable(_HERE_TOO.get(environment, "regrow_nothing"))
+    return found or (Path(sys.executable) if here else None)
 
 
 PEERS = (

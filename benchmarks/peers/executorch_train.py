@@ -1,8 +1,8 @@
 """ExecuTorch's training module and its own gradient descent, from Python.
 
-Its portable backward of max pooling leaves its result uncleared in this version, so pooling is spelled as a maximum
-over a reshaped axis. A program has a fixed batch; predicting with adapted weights takes a program with weights as
-inputs.
+Its portable backward of max pooling leaves its result uncleared in this version, so pooling is spelled as a
+maximum over a reshaped axis. A program has a fixed batch; predicting with adapted weights takes a program
+with weights as inputs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Training:
         self.masks = {f"net.{name}": torch.from_numpy(m).float() for name, m in case.masks.items()}
         self.weights = {name: torch.from_numpy(array) for name, array in case.weights.items()}
         self.predicting = {
-            count: _load_for_executorch(str(case.folder / f"executorch-{count}.pte")) for count in (1, QUERIES)
+            count: _load_for_executorch(str(case.folder / f"executorch-{count}.pte"))
+            for count in (1, QUERIES)
         }
 
     def reset(self) -> None:
@@ -85,7 +86,8 @@ def make(case: Case) -> None:
         cut = x[:, :, : h // 2 * 2, : w // 2 * 2]
         return cut.reshape(n, c, h // 2, 2, w // 2, 2).amax((3, 5))
 
-    torch_net.F.max_pool2d = pool  # type: ignore[assignment]
+    # The network asks torch for its pooling by name.
+    setattr(F, "max_pool2d", pool)  # noqa: B010
     net = torch_net.build(case)
 
     class Loss(nn.Module):

@@ -1,6 +1,6 @@
-"""The file of `litert_train`. Its converter derives no gradient of a convolution's filter, and the interpreter from the
-package index runs no TensorFlow ops, so the gradients of convolution, pooling and norm are written here in ops that
-it has: what a determined user can do today.
+"""The file of `litert_train`. Its converter derives no gradient of a convolution's filter, and the
+interpreter from the package index runs no TensorFlow ops, so the gradients of convolution, pooling and norm
+are written here in ops that it has: what a determined user can do today.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.workloads import QUERIES, WAYS, Layer
 Tensor = Any
 
 
-@tf.custom_gradient
+@tf.custom_gradient  # type: ignore[untyped-decorator]
 def _conv(x: Tensor, w: Tensor) -> Any:
     """Stride 1, padded by half of the kernel."""
     size = int(w.shape[0])
@@ -42,7 +42,7 @@ def _conv(x: Tensor, w: Tensor) -> Any:
     return y, grad
 
 
-@tf.custom_gradient
+@tf.custom_gradient  # type: ignore[untyped-decorator]
 def _pool(x: Tensor) -> Any:
     n, height, width, channels = (int(side) for side in x.shape)
     rows, columns = height // 2, width // 2
@@ -61,13 +61,13 @@ def _pool(x: Tensor) -> Any:
     return y, grad
 
 
-@tf.custom_gradient
+@tf.custom_gradient  # type: ignore[untyped-decorator]
 def _relu(x: Tensor) -> Any:
     y = tf.nn.relu(x)
     return y, lambda dy: dy * tf.cast(tf.greater(y, 0.0), tf.float32)
 
 
-@tf.custom_gradient
+@tf.custom_gradient  # type: ignore[untyped-decorator]
 def _norm(x: Tensor, gain: Tensor, shift: Tensor) -> Any:
     count = float(np.prod([int(side) for side in x.shape[:-1]]))
     centred = x - tf.reduce_mean(x, [0, 1, 2], keepdims=True)
@@ -176,7 +176,9 @@ def convert(case: Case) -> bytes:
         "restore": tf.function(model.restore).get_concrete_function(x=spec(1)),
     }
     for count in (1, QUERIES):
-        signatures[f"predict{count}"] = tf.function(model.predict).get_concrete_function(x=spec(count, *sides))
+        signatures[f"predict{count}"] = tf.function(model.predict).get_concrete_function(
+            x=spec(count, *sides)
+        )
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(model, folder, signatures=signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)

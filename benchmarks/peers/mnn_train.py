@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,12 +33,12 @@ class Training:
         self.case, self.parts = case, dict(_modules(case))
 
         class Net(nn.Module):  # type: ignore[misc]
-            def __init__(net) -> None:
+            def __init__(net) -> None:  # noqa: N805
                 super().__init__()
                 for name, part in self.parts.items():
                     setattr(net, name, part)
 
-            def forward(net, x: Any) -> Any:
+            def forward(net, x: Any) -> Any:  # noqa: N805
                 for layer in case.layers:
                     x = self._apply(layer, x)
                 return x
@@ -49,7 +50,7 @@ class Training:
         self.alive: list[list[Any]] = [[], [], []]
         self._put(list(self.parts), keep=True)
         target = self.net if len(self.moved) > 1 else self.parts["head"]
-        self.make_optimizer = lambda: optim.SGD(target, case.rate, 0.0, 0.0)
+        self.make_optimizer: Callable[[], Any] = lambda: optim.SGD(target, case.rate, 0.0, 0.0)
         self.optimizer = self.make_optimizer()
 
     def _put(self, names: list[str], *, keep: bool = False) -> None:

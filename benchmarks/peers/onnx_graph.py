@@ -1,4 +1,4 @@
-"""The network of a case as a forward ONNX graph, written with onnx.helper so that old and new onnx both can."""
+"""The network of a case as a forward ONNX graph, by onnx.helper, which old and new onnx have."""
 
 from __future__ import annotations
 
@@ -47,7 +47,11 @@ class _Writer:
                 inputs = [x, self.constant(initializer(f"{name}.weight"), weight)]
                 if self.norms == "folded":
                     inputs.append(self.constant(f"{name}_folded", np.zeros(len(weight), np.float32)))
-                attributes = {"kernel_shape": [kernel] * 2, "pads": [kernel // 2] * 4, "strides": [stride] * 2}
+                attributes: dict[str, Any] = {
+                    "kernel_shape": [kernel] * 2,
+                    "pads": [kernel // 2] * 4,
+                    "strides": [stride] * 2,
+                }
                 return self.node("Conv", inputs, group=groups, **attributes)
             case ("norm", name):
                 return x if self.norms == "folded" else self._norm(name, x)

@@ -1,4 +1,4 @@
-"""The graphs of `onnxsim_loop`: a training step by onnxsim, and a forward pass that takes what the step moved."""
+"""The graphs of `onnxsim_loop`: a training step by onnxsim, and a forward pass for what it moved."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.workloads import WAYS, Layer
 
 
 class _Spelled(Net):
-    """The network with its norms written out, and with biases of zero, without which shapes are not static."""
+    """The network with its norms written out, and biases of zero, without which no shape is static."""
 
     eps: Tensor
 
@@ -35,7 +35,7 @@ class _Spelled(Net):
     def _apply_layer(self, layer: Layer, x: Tensor) -> Tensor:
         if layer[0] == "conv":
             _, name, _, kernel, stride, groups = layer
-            weight, bias = self.get_submodule(name).weight, self.get_buffer(f"{name}_bias")
+            weight, bias = self.get_parameter(f"{name}.weight"), self.get_buffer(f"{name}_bias")
             return nn.functional.conv2d(x, weight, bias, stride, kernel // 2, groups=groups)
         if layer[0] != "norm":
             return super()._apply_layer(layer, x)
@@ -100,7 +100,9 @@ def write(case: Case, step: Path, forward: Path, about: Path) -> None:
 def _plain() -> Any:
     """Gradient descent without momentum, which it takes as a custom optimizer only."""
     helper, floats = onnx.helper, onnx.TensorProto.FLOAT
-    param, grad, moved = (helper.make_tensor_value_info(name, floats, ["n"]) for name in ("param", "grad", "moved"))
+    param, grad, moved = (
+        helper.make_tensor_value_info(name, floats, ["n"]) for name in ("param", "grad", "moved")
+    )
     rate = helper.make_tensor_value_info("lr", floats, [])
     nodes = [
         helper.make_node("Mul", ["grad", "lr"], ["change"]),
@@ -115,7 +117,9 @@ def _feed(model: onnx.ModelProto, names: list[str]) -> None:
     """Initializers that move become inputs."""
     graph = model.graph
     for tensor in [t for t in graph.initializer if t.name in names]:
-        graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+        graph.input.append(
+            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        )
         graph.initializer.remove(tensor)
 
 

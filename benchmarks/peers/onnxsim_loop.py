@@ -1,7 +1,8 @@
 """onnxsim's training-step graph on stock onnxruntime, run as onnxsim runs it: state stays where it is.
 
-It differentiates neither a cross-entropy nor a norm by the batch's own statistics, so both are spelled in ops that it
-does differentiate, as its documentation advises. Its step carries the parameters; the rate is an input.
+It differentiates neither a cross-entropy nor a norm by the batch's own statistics, so both are spelled in ops
+that it does differentiate, as its documentation advises. Its step carries the parameters; the rate is an
+input.
 """
 
 from __future__ import annotations

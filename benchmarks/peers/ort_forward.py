@@ -1,4 +1,4 @@
-"""Stock onnxruntime, forward only, with the norms folded into the filters: what a user deploys without adaptation."""
+"""Stock onnxruntime, forward only, norms folded into the filters: a deployment without adaptation."""
 
 from __future__ import annotations
 

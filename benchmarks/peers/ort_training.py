@@ -15,7 +15,7 @@ from benchmarks.peers.serving import Peer, main, threads
 
 
 def imports() -> None:
-    """The package imports torch for parts that a device does not use; an empty package in its place does not."""
+    """The package imports torch for what a device does not use; an empty one in its place does not."""
     import onnxruntime
 
     package = types.ModuleType("onnxruntime.training")

@@ -1,4 +1,4 @@
-"""regrow itself: a bundle on one of its engines, through the interface a user has. Option: the engine's name."""
+"""regrow itself: a bundle on an engine, through the interface a user has. Option: the engine's name."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The side of a peer: one process that adapts and predicts when told to, whatever framework it uses.
 
-`python -m benchmarks.peers.NAME CASE make` writes what has to be made ahead of time, where there is such a thing.
-`python -m benchmarks.peers.NAME CASE [OPTION ...]` goes the whole way once, unasked (import, load, adapt, predict one
-query), and says so on stdout. Then it answers a line of JSON per line of stdin: `adapt N`, `predict N`, `logits`,
-`memory`, `quit`. Weights are put back before each adaptation, and that is not timed.
+`python -m benchmarks.peers.NAME CASE make` writes what has to be made ahead of time, where there is such a
+thing. `python -m benchmarks.peers.NAME CASE [OPTION ...]` goes the whole way once, unasked (import, load,
+adapt, predict one query), and says so on stdout. Then it answers a line of JSON per line of stdin: `adapt N`,
+`predict N`, `logits`, `memory`, `quit`. Weights are put back before each adaptation, and that is not timed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Peer:
 
 
 def main(peer: Peer, make: Callable[[Case], None] | None = None) -> int:
-    """Be a peer until told to quit; what cannot be done is an answer, too. `make` writes its files beforehand."""
+    """Be a peer until told to quit; a refusal is an answer, too. `make` writes its files beforehand."""
     folder, *options = sys.argv[1:]
     if options == ["make"]:
         if make:

@@ -1,4 +1,4 @@
-"""PyTorch eager. Options: `tuned` (channels last, no optimizer object), `cached` (frozen layers computed once)."""
+"""PyTorch eager. Options: `tuned` (channels last, no optimizer), `cached` (frozen layers run once)."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ class Eager:
 
         self.tuned, self.prefix = "tuned" in options, case.prefix() if "cached" in options else 0
         if "cached" in options and not self.prefix:
-            raise NotImplementedError("nothing is frozen before the first layer that adapts: nothing to cache")
+            raise NotImplementedError(
+                "nothing is frozen before the first layer that adapts: nothing to cache"
+            )
         self.net = build(case)
         if self.tuned:
             self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         named = [(name, p) for name, p in self.net.named_parameters() if p.requires_grad]
-        self.moving = [p for _, p in named]
+        self.moving: list[torch.Tensor] = [p for _, p in named]
         self.start = [p.detach().clone() for p in self.moving]
         self.masks = [
             (i, torch.from_numpy(case.masks[name]).float())
