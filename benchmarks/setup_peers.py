@@ -15,7 +15,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Sequence
-from importlib.metadata import distributions
+from importlib.metadata import distribution, distributions
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,6 +58,13 @@ def packages(name: str) -> dict[str, str]:
 def installed_bytes(name: str) -> int:
     """What its packages take on disk, pip and setuptools apart."""
     return int(json.loads((home() / name / _STAMP).read_text(encoding="utf-8"))["bytes"])
+
+
+def own_bytes(names: Sequence[str]) -> int:
+    """What regrow takes on a device: its own package, without caches, and the packages that it needs."""
+    own = (p for p in (ROOT / "runtime" / "regrow").rglob("*") if p.is_file() and p.suffix != ".pyc")
+    files = [Path(str(file.locate())) for name in names for file in distribution(name).files or ()]
+    return sum(path.stat().st_size for path in [*own, *files] if path.exists())
 
 
 def make(name: str, index: str | None) -> str:

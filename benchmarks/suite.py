@@ -27,7 +27,7 @@ from benchmarks.case import Case
 from benchmarks.figures import Taken, all_ratios, figures, noise
 from benchmarks.peers import MAIN, PEERS, Entry
 from benchmarks.prepare import error, read_expected, write
-from benchmarks.setup_peers import ROOT, installed_bytes, packages, python
+from benchmarks.setup_peers import ROOT, installed_bytes, own_bytes, packages, python
 from benchmarks.workloads import QUERIES, STEPS, Work, cases, flops, prepared
 from regrow.bench import machine
 from regrow.bench.peers import ONE_THREAD, Child, RefusedError
@@ -122,16 +122,9 @@ def _begin(
     env = environment(settings.threads, home)
     if reason := _make(entry, case, env):
         return {"status": "refused", "reason": reason}, None
-    command = [
-        str(entry.interpreter()),
-        "-m",
-        f"benchmarks.peers.{entry.module}",
-        str(case.folder),
-        *entry.options,
-    ]
     try:
         began = time.perf_counter()
-        child = stack.enter_context(Child(entry.name, command, env))
+        child = stack.enter_context(Child(entry.name, _command(entry, case), env))
         logits = np.array(child.ask("logits")["logits"])
         took = time.perf_counter() - began
     except RefusedError as refusal:
@@ -149,6 +142,11 @@ def _begin(
     taken: Taken = {f"{key}{kind}": {} for key in _QUESTIONS for kind in ("", "_cpu")}
     fact |= {"status": "measured", "start_s": round(took, 2)}
     return fact, _Turn(child, every, taken)
+
+
+def _command(entry: Entry, case: Case) -> list[str]:
+    module = f"benchmarks.peers.{entry.module}"
+    return [str(entry.interpreter()), "-m", module, str(case.folder), *entry.options]
 
 
 def _make(entry: Entry, case: Case, env: dict[str, str]) -> str | None:
@@ -187,10 +185,10 @@ def _rounds(turns: dict[str, _Turn], rounds: int) -> float | None:
 
 def _cold(entry: Entry, case: Case, settings: argparse.Namespace, home: Path) -> dict[str, Any]:
     """Processes started for nothing but a first adapted prediction."""
-    command = [str(entry.interpreter()), "-m", f"benchmarks.peers.{entry.module}", str(case.folder)]
+    command, env = _command(entry, case), environment(settings.threads, home)
     wall, facts = [], []
     for _ in range(settings.cold):
-        with Child(entry.name, [*command, *entry.options], environment(settings.threads, home)) as child:
+        with Child(entry.name, command, env) as child:
             wall.append(child.cold_ms)
             facts.append(child.first)
     if not facts:
@@ -205,7 +203,9 @@ def _cold(entry: Entry, case: Case, settings: argparse.Namespace, home: Path) ->
         "above_import_bytes": spread([f["peak_bytes"] - f["imported_bytes"] for f in facts]).to_json(),
         "artifact_bytes": facts[0]["artifact_bytes"],
     }
-    if entry.environment != MAIN and python(entry.environment):
+    if entry.environment == MAIN:
+        made["installed_bytes"] = own_bytes(entry.needs)
+    elif python(entry.environment):
         made["installed_bytes"] = installed_bytes(entry.environment)
     return made
 
@@ -216,9 +216,8 @@ def run(settings: argparse.Namespace) -> dict[str, Any]:
     home.mkdir(parents=True, exist_ok=True)
     made = _resumed(out, settings)
     held = {case["name"] for case in made["cases"]}
-    wanted = [
-        w for w in cases(settings.suite) if w.name not in held and w.name in (settings.case or [w.name])
-    ]
+    asked = [work for work in cases(settings.suite) if not settings.case or work.name in settings.case]
+    wanted = [work for work in asked if work.name not in held]
     for i, work in enumerate(wanted):
         began = time.monotonic()
         print(f"suite: {work.name}, case {i + 1} of {len(wanted)}", file=sys.stderr, flush=True)

@@ -28,6 +28,7 @@ class Entry:
     keeps_masks: bool = True  # whether pruned weights can stay zero; where not, it runs the dense network
     forward_only: bool = False  # predicts and does not adapt: the floor that users know
     note: str = ""
+    needs: tuple[str, ...] = ()  # in the project's own environment: the packages a device has to have
 
     def interpreter(self) -> Path | None:
         """What runs it; None where its environment is not there."""
@@ -49,8 +50,13 @@ def _interpreter(environment: str) -> Path | None:
 
 
 PEERS = (
-    Entry("regrow native", "regrow_engine", options=("native",)),
-    Entry("regrow onnx", "regrow_engine", options=("onnx",)),
+    Entry("regrow native", "regrow_engine", options=("native",), needs=("numpy",)),
+    Entry(
+        "regrow onnx",
+        "regrow_engine",
+        options=("onnx",),
+        needs=("numpy", "onnxruntime", "flatbuffers", "protobuf"),
+    ),
     Entry("PyTorch eager", "torch_eager", "torch", note="module, backward, torch.optim.SGD"),
     Entry(
         "PyTorch tuned",
