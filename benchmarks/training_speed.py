@@ -37,6 +37,7 @@ from regrow_trainer.feed import draw
 from regrow_trainer.learner import Learner, Task, initial_params, make_learner
 from regrow_trainer.recipe import Data, Input
 from regrow_trainer.rules.sgd import sgd
+from regrow_trainer.strategies import Outcome
 from regrow_trainer.strategies.second_order import second_order
 from regrow_trainer.tensors import Tensors
 
@@ -49,7 +50,11 @@ Gradient = Callable[[Task], Tensors]
 def ours(learner: Learner, params: Tensors, pool: Workers) -> Gradient:
     """As `regrow train` does it."""
     meta = learner.rule.meta(params)
-    return lambda tasks: pool.mean(lambda one, task: second_order(one, params, meta, {}, task), tasks).params
+
+    def estimate(learner: Learner, task: Task) -> Outcome:
+        return second_order(learner, learner.spread(params), learner.spread(meta), {}, task)
+
+    return lambda tasks: pool.mean(estimate, tasks, many=True).params
 
 
 def plain_loop(module: nn.Module) -> Gradient:

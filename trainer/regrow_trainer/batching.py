@@ -19,6 +19,7 @@ from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from regrow_trainer.learner import Learner, Task
+from regrow_trainer.many import Many
 from regrow_trainer.ranks import ALONE, Ranks
 
 Batching = Literal["auto", "vmap", "loop"]
@@ -62,19 +63,27 @@ class Workers:
         parts = zip(*(torch.split(t, self._size) for t in (*tasks, *more)), strict=True)
         return _tree(torch.cat, list(self._pool.map(lambda part: self._chunk(function, part), parts)))
 
-    def mean(self, function: Callable[..., Result], tasks: Task) -> Result:
-        """The mean of `function` over the tasks, those of the other processes included."""
+    def mean(self, function: Callable[..., Result], tasks: Task, *, many: bool = False) -> Result:
+        """The mean of `function` over the tasks, those of the other processes included.
+
+        With `many` it takes a learner of many tasks, and what it makes has a leading dimension.
+        """
         parts = zip(*(torch.split(t, self._size) for t in tasks), strict=True)
-        sums = list(self._pool.map(lambda part: self._sum(function, part), parts))
+        together = many and self._batching != "loop"
+        sums = list(self._pool.map(lambda part: self._sum(function, part, together), parts))
         own = torch.tensor(float(len(tasks.support_x)))
         total, count = self._ranks.total((_tree(_added, sums), own))
         made: Result = tree_map(lambda t: t / count, total)
         return made
 
-    def _sum(self, function: Callable[..., Result], part: tuple[Tensor, ...]) -> Result:
+    def _sum(self, function: Callable[..., Result], part: tuple[Tensor, ...], together: bool) -> Result:
         # Summed where it was made: of a large network, one gradient per task would fill the memory.
-        made: Result = tree_map(lambda t: t.sum(0), self._chunk(function, part))
-        return made
+        made = self._together(function, part) if together else self._chunk(function, part)
+        total: Result = tree_map(lambda t: t.sum(0), made)
+        return total
+
+    def _together(self, function: Callable[..., Result], part: tuple[Tensor, ...]) -> Result:
+        return function(Many.of(self._local.learner, len(part[0])), Task(*part))
 
     def _chunk(self, function: Callable[..., Result], part: tuple[Tensor, ...]) -> Result:
         learner: Learner = self._local.learner

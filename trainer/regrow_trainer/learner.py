@@ -8,11 +8,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import functional_call, grad, grad_and_value
 from torch.nn import functional as F
 
 from regrow.select import select
@@ -41,6 +41,17 @@ class Scores(NamedTuple):
     accuracy: Tensor
 
 
+class Differentiated(NamedTuple):
+    """The derivatives of an outer loss by parameters and by meta tensors, and the scores beside it."""
+
+    params: Tensors
+    meta: Tensors
+    scores: Scores
+
+
+Outer = Callable[[Tensors, Tensors], tuple[Tensor, Scores]]
+
+
 @dataclass(frozen=True)
 class Learner:
     """`adaptable` are names, already selected; `masks` elsewhere hold True where a position may move."""
@@ -51,6 +62,19 @@ class Learner:
     steps: int
     loss: Loss = "cross_entropy"
     batch_norm: Policy = "support"
+
+    def spread(self, tensors: Tensors) -> Tensors:
+        """What every task of this learner begins with; there is one here."""
+        return tensors
+
+    def map(self, function: Callable[..., Any], *tensors: Any, shared: tuple[Any, ...] = ()) -> Any:
+        """`function` of every task's tensors, and of what tasks share."""
+        return function(*tensors, *shared)
+
+    def differentiate(self, outer: Outer, params: Tensors, meta: Tensors) -> Differentiated:
+        """The derivative of an outer loss; a strategy takes it here, so that it works for many tasks too."""
+        (grads, meta_grads), (_, scores) = grad_and_value(outer, argnums=(0, 1), has_aux=True)(params, meta)
+        return Differentiated(grads, meta_grads, scores)
 
     def outputs(self, params: Tensors, x: Tensor, rows: int | None = None) -> Tensor:
         """What the network answers; `rows` support rows lend their batch statistics where given."""

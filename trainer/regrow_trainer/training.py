@@ -35,7 +35,7 @@ from regrow_trainer.recipe import Recipe
 from regrow_trainer.rundir import RunDir, open_run
 from regrow_trainer.schedule import learning_rate, rounds, step_shares
 from regrow_trainer.state import Best, State, fresh, restore
-from regrow_trainer.strategies import Strategy
+from regrow_trainer.strategies import Outcome
 from regrow_trainer.tensors import Tensors, to_tensors, zero
 
 _METRICS_EVERY = 10
@@ -197,17 +197,22 @@ class _Run:
         tasks = draw(source, recipe.data, recipe.input, recipe.data.queries, seed, *part)
 
         def squares(learner: Learner, task: Task) -> Tensors:
-            return {n: g * g for n, g in estimate(learner, params, meta, masks, task).params.items()}
+            own, rates = learner.spread(params), learner.spread(meta)
+            return {n: g * g for n, g in estimate(learner, own, rates, masks, task).params.items()}
 
-        return pool.mean(squares, tasks)
+        return pool.mean(squares, tasks, many=estimate.many)
 
     def _iterate(
         self, state: State, tasks: Task, metrics: Metrics, pool: Workers, show: Callable[..., None]
     ) -> State:
         began = time.monotonic()
         params, meta, masks = state.params, state.meta, state.masks
-        estimate = self._estimate(state.iteration)
-        out = pool.mean(lambda learner, task: estimate(learner, params, meta, masks, task), tasks)
+        chosen, options = self.built.strategy, self._shares(state.iteration)
+
+        def estimate(learner: Learner, task: Task) -> Outcome:
+            return chosen(learner, learner.spread(params), learner.spread(meta), masks, task, **options)
+
+        out = pool.mean(estimate, tasks, many=chosen.many)
         state = self._step(state, out.params, out.meta)
         loss, accuracy = float(out.loss), float(out.accuracy)
         speed = self.options.tasks / (time.monotonic() - began)
@@ -220,13 +225,12 @@ class _Run:
             state = self._validate(state, metrics, pool)
         return state
 
-    def _estimate(self, iteration: int) -> Strategy:
-        """The strategy at this iteration, told which steps' query losses count where not only the last."""
-        chosen: Any = self.built.strategy
-        if self.options.multi_step:
-            steps = self.options.steps or self.built.learner.steps
-            chosen = partial(chosen, shares=step_shares(steps, self.options.multi_step, iteration))
-        return chosen  # type: ignore[no-any-return]
+    def _shares(self, iteration: int) -> dict[str, Any]:
+        """Which steps' query losses count at this iteration, where not only the last's does."""
+        if not self.options.multi_step:
+            return {}
+        steps = self.options.steps or self.built.learner.steps
+        return {"shares": step_shares(steps, self.options.multi_step, iteration)}
 
     def _figures(self, loss: float, accuracy: float) -> dict[str, float | None]:
         """What is reported; JSON knows no NaN."""
@@ -262,11 +266,12 @@ class _Run:
         params, meta, masks = state.params, state.meta, state.masks
 
         def score(learner: Learner, task: Task) -> Scores:
+            own, rates = learner.spread(params), learner.spread(meta)
             x, y = task.support_x, task.support_y
-            return learner.query_scores(learner.adapt(params, meta, masks, x, y, learner.steps), task)
+            return learner.query_scores(learner.adapt(own, rates, masks, x, y, learner.steps), task)
 
         with torch.no_grad():
-            loss, accuracy = (float(value) for value in pool.mean(score, self.validation))
+            loss, accuracy = (float(value) for value in pool.mean(score, self.validation, many=True))
         record = {"kind": "validation", "iteration": state.iteration, **self._figures(loss, accuracy)}
         metrics.write(record)
         value = accuracy if self.built.learner.loss == "cross_entropy" else -loss

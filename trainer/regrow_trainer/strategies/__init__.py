@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
@@ -34,6 +33,9 @@ class Outcome(NamedTuple):
 class Strategy(Protocol):
     """Made of torch operations only, so that it can be mapped over tasks.
 
+    One that takes every derivative from the learner may say so with `for_many`: it is then given a learner of
+    many tasks, which is faster, and tensors with one more, leading, dimension.
+
     One that follows the query loss may list a parameter `shares`, the weight of that loss after each step;
     keyword-only parameters are what a recipe's `train.strategy_args` may set.
     """
@@ -45,7 +47,7 @@ class Strategy(Protocol):
 
 def strategy(
     name: str, args: Mapping[str, Any] | None = None, steps: int = 0, *, shared: bool = False
-) -> Strategy:
+) -> Chosen:
     """Look a strategy up by name or dotted path; `steps` replaces the learner's while training.
 
     `shared`: it will be given `shares`.
@@ -64,12 +66,31 @@ def strategy(
             f"strategy: {name} does not look at the query loss, expected one that does for "
             "train.multi_step; use second_order or first_order"
         )
-    chosen: Strategy = partial(found, **args) if args else found
-    return partial(_with_steps, chosen, steps) if steps else chosen
+    return Chosen(found, dict(args or {}), steps)
 
 
-def _with_steps(chosen: Strategy, steps: int, learner: Learner, *rest: Any, **options: Any) -> Outcome:
-    return chosen(replace(learner, steps=steps), *rest, **options)
+@dataclass(frozen=True)
+class Chosen:
+    """A strategy with what the recipe sets for it."""
+
+    function: Callable[..., Outcome]
+    args: dict[str, Any]
+    steps: int = 0  # while training; 0 for the learner's own
+
+    @property
+    def many(self) -> bool:
+        """Whether it takes a learner of many tasks."""
+        return getattr(self.function, "many", False)
+
+    def __call__(self, learner: Learner, *rest: Any, **options: Any) -> Outcome:
+        chosen = replace(learner, steps=self.steps) if self.steps else learner
+        return self.function(chosen, *rest, **self.args, **options)
+
+
+def for_many(function: Strategy) -> Strategy:
+    """Mark a strategy that works for a learner of many tasks as for that of one."""
+    function.many = True  # type: ignore[attr-defined]
+    return function
 
 
 def query_loss(

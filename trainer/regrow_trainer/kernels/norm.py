@@ -1,0 +1,125 @@
+"""Batch norm by the batch's own statistics, with first and second derivatives written out.
+
+With n rows, h = (x - mean) * r, r = 1 / sqrt(var + eps), and P(u) = u - mean(u) - h * mean(u * h):
+
+    y = w * h + b      gx = w * r * P(g)      gw = sum(g * h)      gb = sum(g)
+
+For v, vw, vb, what the outer loss makes of gx, gw, gb, the second derivative gives
+
+    to g:  w * r * P(v) + vw * h + vb
+    to w:  r * S,  S = sum(v * P(g))
+    to x:  r * P(a * v + c * g) - w * r^2 * S / n * h,  a = -w * r * mean(g * h),  c = vw - w * r * mean(v * h)
+
+where P is symmetric. Composed by torch, the same takes some forty passes over the values; here it takes ten.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor | None:
+    """As torch's; None for running statistics and for a norm without weight and bias."""
+    if running_mean is not None or running_var is not None or weight is None or bias is None:
+        return None
+    made: Tensor = Normed.apply(x, weight, bias, eps)[0]
+    return made
+
+
+class Normed(Function):
+    """y, and for the way back h and r, of (rows, channels, ...)."""
+
+    @staticmethod
+    def forward(x: Tensor, w: Tensor, b: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        rows = _rows(x)
+        centred = rows - rows.mean(0)
+        r = torch.rsqrt((centred * centred).mean(0) + eps)
+        h = centred.mul_(r)
+        return _like(torch.addcmul(b, h, w), x), h, r
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        x, w, _, _ = inputs
+        _, h, r = output
+        ctx.mark_non_differentiable(h, r)
+        # x is kept for the second derivative alone, which belongs to it and not to h.
+        ctx.save_for_backward(x, w, h, r)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        return (*Back.apply(g, *ctx.saved_tensors), None)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
+        x, w, b, eps = args
+        count = info.batch_size
+        x = (x.expand(count, *x.shape) if in_dims[0] is None else x.movedim(in_dims[0], 0)).movedim(0, 1)
+        w, b = (
+            (t.expand(count, *t.shape) if dim is None else t.movedim(dim, 0)).flatten()
+            for t, dim in zip((w, b), in_dims[1:3], strict=True)
+        )
+        y, h, r = Normed.apply(x.flatten(1, 2), w, b, eps)
+        # (rows, tasks * channels): of h and r nobody asks for one task's.
+        return (y.unflatten(1, (count, -1)), h, r), (1, None, None)
+
+
+class Back(Function):
+    """gx, gw, gb."""
+
+    @staticmethod
+    def forward(
+        g: Tensor, x: Tensor, w: Tensor, h: Tensor, r: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        rows = _rows(g)
+        count = len(rows)
+        gb, gw = rows.sum(0), (rows * h).sum(0)
+        wr = w * r
+        gx = torch.addcmul(wr * gb / -count, h, wr * gw / -count).addcmul_(rows, wr)
+        return _like(gx, x), gw, gb
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        g, _, w, h, r = inputs
+        ctx.save_for_backward(g, w, h, r, *output[1:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, v: Tensor, vw: Tensor, vb: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        g, w, h, r, gw, gb = ctx.saved_tensors
+        to = _rows(v)
+        back = _rows(g)
+        count = len(back)
+        mean_v, along_v = to.sum(0) / count, (to * h).sum(0) / count
+        mean_g, along_g = gb / count, gw / count
+        s = (to * back).sum(0) - count * (mean_v * mean_g + along_v * along_g)
+        wr = w * r
+        a, c = -wr * along_g, vw - wr * along_v
+        to_g = torch.addcmul(vb - wr * mean_v, h, c).addcmul_(to, wr)
+        slope = -r * (a * along_v + c * along_g) - wr * r * s / count
+        to_x = torch.addcmul(-r * (a * mean_v + c * mean_g), h, slope)
+        to_x.addcmul_(to, r * a).addcmul_(back, r * c)
+        return _like(to_g, g), _like(to_x, g), r * s, None, None
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(rows, channels): every position of every image is one."""
+    return x.movedim(1, -1).reshape(-1, x.shape[1])
+
+
+def _like(rows: Tensor, x: Tensor) -> Tensor:
+    """The way back, channels last."""
+    return rows.view(x.shape[0], *x.shape[2:], x.shape[1]).movedim(-1, 1)
