@@ -34,6 +34,7 @@ from regrow.progress import track
 from regrow_trainer.backbones.conv4 import Conv4
 from regrow_trainer.batching import Workers
 from regrow_trainer.feed import draw
+from regrow_trainer.heap import settle
 from regrow_trainer.learner import Learner, Task, initial_params, make_learner
 from regrow_trainer.recipe import Data, Input
 from regrow_trainer.rules.sgd import sgd
@@ -105,6 +106,7 @@ def apart(a: Tensors, b: Tensors) -> float:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds per iteration, round by round, and their ratios within a round."""
+    settle()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     module = Conv4((1, 28, 28), 5, options.width, downsample=options.downsample)
@@ -148,7 +150,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--chunk", type=int, default=8, help="tasks at a time on a thread")
+    parser.add_argument("--chunk", type=int, default=16, help="tasks at a time on a thread")
     parser.add_argument("--downsample", default="stride", choices=("stride", "pool"))
     options = parser.parse_args()
     setting = {key: value for key, value in vars(options).items() if key != "learn2learn"}

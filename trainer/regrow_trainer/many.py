@@ -28,9 +28,7 @@ class Many(Learner):
     @staticmethod
     def of(one: Learner, tasks: int) -> Many:
         """So many tasks for a learner of one."""
-        return Many(
-            one.module, one.rule, one.adaptable, one.steps, one.loss, one.batch_norm, tasks
-        )
+        return Many(one.module, one.rule, one.adaptable, one.steps, one.loss, one.batch_norm, tasks)
 
     @property
     def one(self) -> Learner:

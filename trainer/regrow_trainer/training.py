@@ -26,6 +26,7 @@ from regrow.progress import Progress
 from regrow_trainer.batching import Workers
 from regrow_trainer.build import Built, build, open_data, to_checkpoint
 from regrow_trainer.feed import EVIDENCE, TRAIN, VALIDATION, batches, draw, stream_seed
+from regrow_trainer.heap import settle
 from regrow_trainer.learner import Learner, Scores, Task
 from regrow_trainer.metrics import Metrics
 from regrow_trainer.outer import OPTIMISERS, Moments, adam
@@ -59,6 +60,7 @@ def train(
     Under torchrun the processes share the tasks, and the first of them writes.
     """
     built = build(recipe)
+    settle()
     state, origin = _begin(built, start)
     with joined() as ranks, TemporaryDirectory() as scratch:
         ranks.check(recipe)

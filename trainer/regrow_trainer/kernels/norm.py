@@ -8,9 +8,9 @@ For v, vw, vb, what the outer loss makes of gx, gw, gb, the second derivative gi
 
     to g:  w * r * P(v) + vw * h + vb
     to w:  r * S,  S = sum(v * P(g))
-    to x:  r * P(a * v + c * g) - w * r^2 * S / n * h,  a = -w * r * mean(g * h),  c = vw - w * r * mean(v * h)
+    to x:  r * P(a * v + c * g) - w * r^2 * S / n * h
 
-where P is symmetric. Composed by torch, the same takes some forty passes over the values; here it takes ten.
+with a = -w * r * mean(g * h) and c = vw - w * r * mean(v * h). P is symmetric. Composed by torch, the same takes some forty passes over the values; here it takes ten.
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ class Back(Function):
     """gx, gw, gb."""
 
     @staticmethod
-    def forward(
-        g: Tensor, x: Tensor, w: Tensor, h: Tensor, r: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(g: Tensor, x: Tensor, w: Tensor, h: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rows = _rows(g)
         count = len(rows)
         gb, gw = rows.sum(0), (rows * h).sum(0)
