@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from regrow_trainer.kernels.apply import apply
+
 _LAST = torch.channels_last
 
 
@@ -39,7 +41,7 @@ def conv2d(
     if isinstance(padding, str) or x.dim() != 4:
         return None
     geometry = Geometry(_pair(stride), _pair(padding), _pair(dilation), groups)
-    made: Tensor = Forward.apply(x, weight, bias, geometry)
+    made: Tensor = apply(Forward, x, weight, bias, geometry)
     return made
 
 
@@ -61,12 +63,12 @@ class Forward(Function):
         ctx.save_for_backward(x, w)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, w = ctx.saved_tensors
         needs_x, needs_w, needs_bias, _ = ctx.needs_input_grad
         g = g.contiguous(memory_format=_LAST)
-        gx = ToInput.apply(g, w, tuple(x.shape), ctx.geometry) if needs_x else None
-        gw = ToWeight.apply(g, x, tuple(w.shape), ctx.geometry) if needs_w else None
+        gx = apply(ToInput, g, w, tuple(x.shape), ctx.geometry) if needs_x else None
+        gw = apply(ToWeight, g, x, tuple(w.shape), ctx.geometry) if needs_w else None
         return gx, gw, g.sum((0, 2, 3)) if needs_bias else None, None
 
     @staticmethod
@@ -75,7 +77,7 @@ class Forward(Function):
         count = info.batch_size
         own = geometry._replace(groups=geometry.groups * count)
         bias = None if bias is None else _front(bias, in_dims[2], count).flatten(0, 1)
-        made = Forward.apply(_images(x, in_dims[0], count), _kernels(w, in_dims[1], count), bias, own)
+        made = apply(Forward, _images(x, in_dims[0], count), _kernels(w, in_dims[1], count), bias, own)
         return made.unflatten(1, (count, -1)), 1
 
 
@@ -93,11 +95,11 @@ class ToInput(Function):
         ctx.save_for_backward(g, w)
 
     @staticmethod
-    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
         g, w = ctx.saved_tensors
         v = v.contiguous(memory_format=_LAST)
-        gg = Forward.apply(v, w, None, ctx.geometry) if ctx.needs_input_grad[0] else None
-        gw = ToWeight.apply(g, v, tuple(w.shape), ctx.geometry) if ctx.needs_input_grad[1] else None
+        gg = apply(Forward, v, w, None, ctx.geometry) if ctx.needs_input_grad[0] else None
+        gw = apply(ToWeight, g, v, tuple(w.shape), ctx.geometry) if ctx.needs_input_grad[1] else None
         return gg, gw, None, None
 
 
@@ -115,10 +117,10 @@ class ToWeight(Function):
         ctx.save_for_backward(g, x)
 
     @staticmethod
-    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
         g, x = ctx.saved_tensors
-        gg = Forward.apply(x, v, None, ctx.geometry) if ctx.needs_input_grad[0] else None
-        gx = ToInput.apply(g, v, tuple(x.shape), ctx.geometry) if ctx.needs_input_grad[1] else None
+        gg = apply(Forward, x, v, None, ctx.geometry) if ctx.needs_input_grad[0] else None
+        gx = apply(ToInput, g, v, tuple(x.shape), ctx.geometry) if ctx.needs_input_grad[1] else None
         return gg, gx, None, None
 
 

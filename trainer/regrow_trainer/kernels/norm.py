@@ -10,7 +10,8 @@ For v, vw, vb, what the outer loss makes of gx, gw, gb, the second derivative gi
     to w:  r * S,  S = sum(v * P(g))
     to x:  r * P(a * v + c * g) - w * r^2 * S / n * h
 
-with a = -w * r * mean(g * h) and c = vw - w * r * mean(v * h). P is symmetric. Composed by torch, the same takes some forty passes over the values; here it takes ten.
+with a = -w * r * mean(g * h) and c = vw - w * r * mean(v * h). P is symmetric. Composed by torch, the same
+takes some forty passes over the values; here it takes ten.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+from regrow_trainer.kernels.apply import apply
 
 
 def batch_norm(
@@ -36,7 +39,7 @@ def batch_norm(
     """As torch's; None for running statistics and for a norm without weight and bias."""
     if running_mean is not None or running_var is not None or weight is None or bias is None:
         return None
-    made: Tensor = Normed.apply(x, weight, bias, eps)[0]
+    made: Tensor = apply(Normed, x, weight, bias, eps)[0]
     return made
 
 
@@ -60,8 +63,8 @@ class Normed(Function):
         ctx.save_for_backward(x, w, h, r)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        return (*Back.apply(g, *ctx.saved_tensors), None)
+    def backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        return (*apply(Back, g, *ctx.saved_tensors), None)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
@@ -72,7 +75,7 @@ class Normed(Function):
             (t.expand(count, *t.shape) if dim is None else t.movedim(dim, 0)).flatten()
             for t, dim in zip((w, b), in_dims[1:3], strict=True)
         )
-        y, h, r = Normed.apply(x.flatten(1, 2), w, b, eps)
+        y, h, r = apply(Normed, x.flatten(1, 2), w, b, eps)
         # (rows, tasks * channels): of h and r nobody asks for one task's.
         return (y.unflatten(1, (count, -1)), h, r), (1, None, None)
 
@@ -96,7 +99,7 @@ class Back(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, v: Tensor, vw: Tensor, vb: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, v: Tensor, vw: Tensor, vb: Tensor) -> tuple[Tensor | None, ...]:
         g, w, h, r, gw, gb = ctx.saved_tensors
         to = _rows(v)
         back = _rows(g)
