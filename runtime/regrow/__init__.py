@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from regrow.growth import ClassReport
     from regrow.inference import Prediction
     from regrow.model import Model, open
-    from regrow.route import route
+    from regrow.router import route
     from regrow.session import AdaptReport, Session
 
     __version__: str
@@ -31,7 +31,7 @@ _HOMES = {
     "Prediction": "regrow.inference",
     "Session": "regrow.session",
     "open": "regrow.model",
-    "route": "regrow.route",
+    "route": "regrow.router",
 }
 
 __all__ = [

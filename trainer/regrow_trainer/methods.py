@@ -34,9 +34,7 @@ METHODS = (
     Method("ANIL", "anil", "Raghu et al.: Rapid learning or feature reuse? 2020"),
     Method("FOANIL", "foanil", "as ANIL, first order; see Meta-LTH, 2023"),
     Method("Reptile", "reptile", "Nichol, Achiam, Schulman: On first-order meta-learning algorithms. 2018"),
-    Method(
-        "Meta-SGD", "meta-sgd", "Li et al.: Meta-SGD: learning to learn quickly for few-shot learning. 2017"
-    ),
+    Method("Meta-SGD", "meta-sgd", "Li et al.: Meta-SGD: learning to learn quickly. 2017"),
     Method("MAML++", "mamlpp", "Antoniou, Edwards, Storkey: How to train your MAML. 2019"),
     Method("CAVIA", "cavia", "Zintgraf et al.: Fast context adaptation via meta-learning. 2019"),
     Method(
