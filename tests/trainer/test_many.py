@@ -1,5 +1,6 @@
 """A learner of many tasks gives every task what a learner of one gives it, for every rule and strategy."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ torch = pytest.importorskip("torch")
 from regrow_trainer.backbones.conv4 import Conv4
 from regrow_trainer.backbones.supermask import supermask
 from regrow_trainer.batching import Workers
+from regrow_trainer.device import put
 from regrow_trainer.learner import Learner, Task, initial_params, make_learner
 from regrow_trainer.many import Many
 from regrow_trainer.rules import Rule
@@ -125,3 +127,47 @@ def test_workers_reach_the_same_mean_however_they_batch() -> None:
             means.append(pool.mean(estimate, tasks(), many=many).params)
     assert gap(means[0], means[1]) < 1e-10
     assert gap(means[0], means[2]) < 1e-10
+
+
+def low(learner: Learner) -> Learner:
+    return replace(learner, compute=torch.bfloat16)
+
+
+def single_precision(learner: Learner) -> list[Any]:
+    """Outcomes of the same tasks, the network in fp32 and in bf16."""
+    params, batch = initial_params(learner.module.float()), tasks()
+    batch = Task(*(t.float() if t.is_floating_point() else t for t in batch))
+    made = []
+    for chosen in (learner, low(learner)):
+        many = Many.of(chosen, TASKS)
+        meta = many.spread(learner.rule.meta({n: params[n] for n in learner.adaptable}))
+        made.append(strategy("second_order")(many, many.spread(params), meta, {}, batch))
+    return made
+
+
+def test_in_half_of_the_bits_the_direction_stays() -> None:
+    """At no rate; every step of adaptation multiplies what rounding did, see the decisions."""
+    exact, rough = single_precision(conv(rule=sgd(1e-6)))
+    assert 1e-6 < gap(rough.params, exact.params) < 0.15
+    flat = [torch.cat([t.flatten() for t in made.params.values()]) for made in (exact, rough)]
+    assert float(torch.cosine_similarity(*flat, dim=0)) > 0.99
+
+
+def test_in_half_of_the_bits_weights_and_updates_keep_all_of_theirs() -> None:
+    _, rough = single_precision(conv())
+    assert {t.dtype for t in rough.params.values()} == {torch.float32}
+    assert rough.loss.dtype == torch.float32
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_nothing_is_computed_where_the_tensors_are_not(name: str, rule: str) -> None:
+    """On a device that holds no values, an operand made elsewhere by mistake is refused."""
+    learner, where = conv(rule=RULES[rule]), torch.device("meta")
+    params = initial_params(learner.module.float())
+    meta = learner.rule.meta(params)
+    many, batch = Many.of(learner.replica(where), TASKS), put(tasks(), where)
+    batch = Task(*(t.float() if t.is_floating_point() else t for t in batch))
+    own, rates = many.spread(put(params, where)), many.spread(put(meta, where))
+    made = strategy(name)(many, own, rates, {}, batch)
+    assert {t.device.type for t in (*made.params.values(), *made.meta.values(), made.loss)} == {"meta"}

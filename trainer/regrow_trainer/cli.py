@@ -26,6 +26,12 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
         help="override a key of the recipe, e.g. train.lr=1e-3; a bare key such as steps=3 is looked for in "
         "learner, data, train and validation, in that order",
     )
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where to compute (auto: a GPU if any)",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument("--force", action="store_true", help="replace the run in RUN")
     parser.add_argument("--workers", type=positive, metavar="N", help="threads; all usable cores by default")
@@ -47,6 +53,11 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="folder of the run (runs/NAME)",
     )
+    parser.add_argument(
+        "--dtype",
+        choices=("fp32", "bf16"),
+        help="what the network computes in (of the recipe)",
+    )
     parser.add_argument("--start", metavar="CHECKPOINT", help="begin with these weights and masks")
     _run_options(parser)
 
@@ -56,7 +67,8 @@ def _train(args: argparse.Namespace) -> int:
     from regrow_trainer.recipe import load_recipe
     from regrow_trainer.training import train
 
-    recipe = load_recipe(args.recipe, args.set)
+    chosen = [f"train.dtype={args.dtype}"] if args.dtype else []
+    recipe = load_recipe(args.recipe, [*args.set, *chosen])
     args.out = args.out or Path("runs") / recipe.name
     start = checkpoint.read(args.start) if args.start else None
     return _run(args, lambda: train(recipe, args.out, start=start, **_options(args, recipe)))
@@ -93,7 +105,7 @@ def _prune(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
-    chosen = {name: getattr(args, name) for name in ("resume", "force", "workers", "tensorboard")}
+    chosen = {name: getattr(args, name) for name in ("resume", "force", "workers", "tensorboard", "device")}
     if args.memory_limit is None:
         return chosen
     from regrow_trainer.memory import measure, plan

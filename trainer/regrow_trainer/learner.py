@@ -62,6 +62,7 @@ class Learner:
     steps: int
     loss: Loss = "cross_entropy"
     batch_norm: Policy = "support"
+    compute: torch.dtype | None = None  # of the network's operations while training; weights stay as they are
 
     def spread(self, tensors: Tensors) -> Tensors:
         """What every task of this learner begins with; there is one here."""
@@ -78,9 +79,11 @@ class Learner:
 
     def outputs(self, params: Tensors, x: Tensor, rows: int | None = None) -> Tensor:
         """What the network answers; `rows` support rows lend their batch statistics where given."""
+        if self.compute is not None:
+            params, x = {n: t.to(self.compute) for n, t in params.items()}, x.to(self.compute)
         with support_rows(rows):
             answer: Tensor = functional_call(self.module, params, (x,))
-        return answer
+        return answer if self.compute is None else answer.float()
 
     def support_loss(self, params: Tensors, x: Tensor, y: Tensor) -> Tensor:
         """The inner loss, a mean over the support set."""
@@ -124,7 +127,8 @@ class Learner:
     ) -> tuple[Tensors, Tensors]:
         """One update by the rule: all parameters, and the rule's state."""
         adaptable, frozen = split(params, self.adaptable)
-        new, state = self.rule.update(meta, adaptable, grads, state, torch.tensor(step))
+        where = next(iter(params.values())).device
+        new, state = self.rule.update(meta, adaptable, grads, state, torch.tensor(step, device=where))
         return join(keep(masks, new, adaptable), frozen), state
 
     def initial_state(self, params: Tensors, meta: Tensors) -> Tensors:
@@ -148,9 +152,9 @@ class Learner:
             made.append(params)
         return made
 
-    def replica(self) -> Learner:
+    def replica(self, device: torch.device) -> Learner:
         """A learner for another thread: `functional_call` swaps weights inside the module while it runs."""
-        return replace(self, module=copy.deepcopy(self.module))
+        return replace(self, module=copy.deepcopy(self.module).to(device))
 
 
 def make_learner(

@@ -7,7 +7,7 @@ derivative inside of the map would be mapped too, operation by operation; here i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -28,12 +28,12 @@ class Many(Learner):
     @staticmethod
     def of(one: Learner, tasks: int) -> Many:
         """So many tasks for a learner of one."""
-        return Many(one.module, one.rule, one.adaptable, one.steps, one.loss, one.batch_norm, tasks)
+        return Many(**_fields(one), tasks=tasks)
 
     @property
     def one(self) -> Learner:
         """The learner of one task."""
-        return Learner(self.module, self.rule, self.adaptable, self.steps, self.loss, self.batch_norm)
+        return Learner(**_fields(self))
 
     def spread(self, tensors: Tensors) -> Tensors:
         return {name: _spread(t, self.tasks) for name, t in tensors.items()}
@@ -87,6 +87,10 @@ class Many(Learner):
             dict(zip(rates, made[count:], strict=True)),
             Scores(*(t.detach() for t in scores)),
         )
+
+
+def _fields(one: Learner) -> dict[str, Any]:
+    return {field.name: getattr(one, field.name) for field in fields(Learner)}
 
 
 def _derivative(loss: Tensor, wanted: list[Tensor], create_graph: bool) -> list[Tensor]:

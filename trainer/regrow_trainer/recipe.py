@@ -66,7 +66,8 @@ class Training(_Part):
 
     `rule_lr` 0 keeps the rule's own rates as given; `clip` 0 does not clip; `steps` 0 trains with the
     learner's; `multi_step` is how many iterations the query losses after earlier steps take to fade out, 0
-    where only the last counts; `hold` names parameters that only a device changes.
+    where only the last counts; `hold` names parameters that only a device changes; with `dtype` "bf16" the
+    network computes meta-gradients in it, while weights, updates and validation stay in fp32.
     """
 
     strategy: str = "first_order"
@@ -84,6 +85,7 @@ class Training(_Part):
     batching: Literal["auto", "vmap", "loop"] = "auto"
     chunk: Positive = 4
     checkpoint_seconds: Rate = 30.0
+    dtype: Literal["fp32", "bf16"] = "fp32"
 
 
 class Validation(_Part):

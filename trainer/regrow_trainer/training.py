@@ -17,7 +17,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from regrow import checkpoint
 from regrow.checkpoint import Checkpoint
@@ -25,11 +24,12 @@ from regrow.errors import RegrowError
 from regrow.progress import Progress
 from regrow_trainer.batching import Workers
 from regrow_trainer.build import Built, build, open_data, to_checkpoint
+from regrow_trainer.device import Device, pick
 from regrow_trainer.feed import EVIDENCE, TRAIN, VALIDATION, batches, draw, stream_seed
 from regrow_trainer.heap import settle
 from regrow_trainer.learner import Learner, Scores, Task
 from regrow_trainer.metrics import Metrics
-from regrow_trainer.outer import OPTIMISERS, Moments, adam
+from regrow_trainer.outer import OPTIMISERS, Moments, adam, scaled
 from regrow_trainer.pruners import make_masks, pruner
 from regrow_trainer.ranks import Ranks, joined
 from regrow_trainer.recipe import Recipe
@@ -54,6 +54,7 @@ def train(
     tensorboard: bool = False,
     label: str = "train",
     chunk: int | None = None,
+    device: Device = "auto",
 ) -> RunDir:
     """Run a recipe into a folder; `start` gives the first weights. Ctrl-C saves and is raised again.
 
@@ -62,18 +63,25 @@ def train(
     built = build(recipe)
     settle()
     state, origin = _begin(built, start)
-    with joined() as ranks, TemporaryDirectory() as scratch:
+    where = pick(device)
+    with joined(where) as ranks, TemporaryDirectory() as scratch:
         ranks.check(recipe)
         run = open_run(out, resume=resume, force=force) if ranks.leads else RunDir(out)
         ranks.wait()
         if resume:
             state, origin = _resume(built, run)
+        state = state.on(where)
         # All make the same checkpoints; those of the others go where nobody looks.
         own = run if ranks.leads else RunDir(Path(scratch))
         with (
             Metrics(own.metrics, state.iteration, tensorboard and ranks.leads) as metrics,
             Workers(
-                built.learner, recipe.train.batching, workers, chunk or recipe.train.chunk, ranks
+                built.in_training,
+                recipe.train.batching,
+                workers,
+                chunk or recipe.train.chunk,
+                ranks,
+                where,
             ) as pool,
         ):
             _Run(built, own, origin, label, ranks).go(state, metrics, pool)
@@ -250,10 +258,10 @@ class _Run:
         scale = min(1.0, options.clip / norm) if options.clip and norm else 1.0
         share = learning_rate(1.0, options.schedule, state.iteration, options.iterations)
         outer = OPTIMISERS[options.optimiser]
-        params, moments = outer(state.params, _scaled(grads, scale), state.moments, options.lr * share)
+        params, moments = outer(state.params, scaled(grads, scale), state.moments, options.lr * share)
         meta, rule_moments = state.meta, state.rule_moments
         if options.rule_lr:
-            meta, rule_moments = adam(meta, _scaled(meta_grads, scale), rule_moments, options.rule_lr * share)
+            meta, rule_moments = adam(meta, scaled(meta_grads, scale), rule_moments, options.rule_lr * share)
         return replace(
             state,
             params=zero(state.masks, params),
@@ -268,6 +276,7 @@ class _Run:
         params, meta, masks = state.params, state.meta, state.masks
 
         def score(learner: Learner, task: Task) -> Scores:
+            learner = replace(learner, compute=None)  # as a device will
             own, rates = learner.spread(params), learner.spread(meta)
             x, y = task.support_x, task.support_y
             return learner.query_scores(learner.adapt(own, rates, masks, x, y, learner.steps), task)
@@ -287,7 +296,3 @@ class _Run:
         state = replace(state, best=Best(value, state.iteration), stale=0)
         checkpoint.write(self.run.best, to_checkpoint(self.built, state, self.origin, resumable=False))
         return state
-
-
-def _scaled(grads: Tensors, scale: float) -> dict[str, Tensor]:
-    return {name: g * scale for name, g in grads.items()}

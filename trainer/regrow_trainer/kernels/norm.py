@@ -52,7 +52,7 @@ class Normed(Function):
         centred = rows - rows.mean(0)
         r = torch.rsqrt((centred * centred).mean(0) + eps)
         h = centred.mul_(r)
-        return _like(torch.addcmul(b, h, w), x), h, r
+        return _like(torch.addcmul(_wide(b), h, _wide(w)), x), h, r
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -88,9 +88,9 @@ class Back(Function):
         rows = _rows(g)
         count = len(rows)
         gb, gw = rows.sum(0), (rows * h).sum(0)
-        wr = w * r
+        wr = _wide(w) * r
         gx = torch.addcmul(wr * gb / -count, h, wr * gw / -count).addcmul_(rows, wr)
-        return _like(gx, x), gw, gb
+        return _like(gx, x), gw.to(w.dtype), gb.to(w.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -101,26 +101,32 @@ class Back(Function):
     @once_differentiable
     def backward(ctx: Any, v: Tensor, vw: Tensor, vb: Tensor) -> tuple[Tensor | None, ...]:
         g, w, h, r, gw, gb = ctx.saved_tensors
+        gw, gb, vw, vb = (_wide(t) for t in (gw, gb, vw, vb))
         to = _rows(v)
         back = _rows(g)
         count = len(back)
         mean_v, along_v = to.sum(0) / count, (to * h).sum(0) / count
         mean_g, along_g = gb / count, gw / count
         s = (to * back).sum(0) - count * (mean_v * mean_g + along_v * along_g)
-        wr = w * r
+        wr = _wide(w) * r
         a, c = -wr * along_g, vw - wr * along_v
         to_g = torch.addcmul(vb - wr * mean_v, h, c).addcmul_(to, wr)
         slope = -r * (a * along_v + c * along_g) - wr * r * s / count
         to_x = torch.addcmul(-r * (a * mean_v + c * mean_g), h, slope)
         to_x.addcmul_(to, r * a).addcmul_(back, r * c)
-        return _like(to_g, g), _like(to_x, g), r * s, None, None
+        return _like(to_g, g), _like(to_x, g), (r * s).to(w.dtype), None, None
 
 
 def _rows(x: Tensor) -> Tensor:
     """(rows, channels): every position of every image is one."""
-    return x.movedim(1, -1).reshape(-1, x.shape[1])
+    return _wide(x.movedim(1, -1).reshape(-1, x.shape[1]))
+
+
+def _wide(t: Tensor) -> Tensor:
+    """Statistics are sums over many values: never in half of the bits."""
+    return t.float() if t.dtype == torch.bfloat16 else t
 
 
 def _like(rows: Tensor, x: Tensor) -> Tensor:
     """The way back, channels last."""
-    return rows.view(x.shape[0], *x.shape[2:], x.shape[1]).movedim(-1, 1)
+    return rows.to(x.dtype).view(x.shape[0], *x.shape[2:], x.shape[1]).movedim(-1, 1)

@@ -36,7 +36,7 @@ def _samples(task: Task, step: int, batch: int) -> tuple[Tensor, Tensor]:
     x = torch.cat([task.support_x, task.query_x])
     y = torch.cat([task.support_y, task.query_y])
     # Episodes are drawn at random, so one fixed order of their samples is as random as any.
-    order = torch.from_numpy(Draws("reptile", len(x)).order(len(x)))
+    order = torch.from_numpy(Draws("reptile", len(x)).order(len(x))).to(x.device)
     size = min(batch or len(x), len(x))
-    rows = order[torch.arange(step * size, (step + 1) * size) % len(x)]
+    rows = order[torch.arange(step * size, (step + 1) * size, device=x.device) % len(x)]
     return x[rows], y[rows]
