@@ -21,6 +21,7 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,7 @@ def prepared(options: argparse.Namespace, dtype: torch.dtype) -> Iterator[tuple[
     torch.manual_seed(0)
     module = Conv4((1, 28, 28), 5, options.width, downsample=options.downsample).to(dtype)
     learner = make_learner(module, sgd(LR), ("*",), STEPS, "cross_entropy", "transductive")
+    learner = replace(learner, rule_learns=False)  # nor do the others learn their rate
     tasks = draw(open_source("glyphs:train"), DATA, Input(), DATA.queries, 0, 0, TASKS)
     tasks = Task(*(t.to(dtype) if t.is_floating_point() else t for t in tasks))
     with Workers(learner, "auto", options.threads, options.chunk) as pool:

@@ -109,6 +109,16 @@ def test_the_second_derivative_is_there() -> None:
     assert gap(first.params, second.params) > 1e-3
 
 
+@pytest.mark.parametrize("name", ["first_order", "second_order"])
+def test_a_rule_that_learns_nothing_is_asked_nothing(name: str) -> None:
+    still = both(replace(conv(rule=RULES["meta_sgd"]), rule_learns=False), name)
+    check(*still)
+    learning = both(conv(rule=RULES["meta_sgd"]), name)[0]
+    assert gap(still[0].params, learning.params) < 1e-12
+    assert not any(t.any() for made in still for t in made.meta.values())
+    assert any(t.any() for t in learning.meta.values())
+
+
 def test_nothing_remains_attached_to_the_graph() -> None:
     found = both(conv(), "second_order")[0]
     assert not any(t.requires_grad for t in (*found.params.values(), found.loss, found.accuracy))

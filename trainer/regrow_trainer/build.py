@@ -41,7 +41,9 @@ class Built:
     @property
     def in_training(self) -> Learner:
         """The learner whose network computes in the recipe's type; validation and devices have fp32."""
-        return replace(self.learner, compute=torch.bfloat16 if self.recipe.train.dtype == "bf16" else None)
+        train = self.recipe.train
+        compute = torch.bfloat16 if train.dtype == "bf16" else None
+        return replace(self.learner, compute=compute, rule_learns=train.rule_lr > 0)
 
     def start(self) -> State:
         """The initial state: the backbone's own weights, the rule's own rates."""

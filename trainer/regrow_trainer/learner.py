@@ -63,6 +63,7 @@ class Learner:
     loss: Loss = "cross_entropy"
     batch_norm: Policy = "support"
     compute: torch.dtype | None = None  # of the network's operations while training; weights stay as they are
+    rule_learns: bool = True  # whether training asks for derivatives of the rule's meta tensors
 
     def spread(self, tensors: Tensors) -> Tensors:
         """What every task of this learner begins with; there is one here."""
@@ -75,6 +76,8 @@ class Learner:
     def differentiate(self, outer: Outer, params: Tensors, meta: Tensors) -> Differentiated:
         """The derivative of an outer loss; a strategy takes it here, so that it works for many tasks too."""
         (grads, meta_grads), (_, scores) = grad_and_value(outer, argnums=(0, 1), has_aux=True)(params, meta)
+        if not self.rule_learns:
+            meta_grads = {name: torch.zeros_like(t) for name, t in meta.items()}
         return Differentiated(grads, meta_grads, scores)
 
     def outputs(self, params: Tensors, x: Tensor, rows: int | None = None) -> Tensor:

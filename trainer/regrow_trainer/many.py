@@ -77,14 +77,15 @@ class Many(Learner):
 
     def differentiate(self, outer: Outer, params: Tensors, meta: Tensors) -> Differentiated:
         with torch.enable_grad():
-            own, rates = ({n: _leaf(t) for n, t in tensors.items()} for tensors in (params, meta))
-            loss, scores = outer(own, rates)
+            own = {n: _leaf(t) for n, t in params.items()}
+            rates = {n: _leaf(t) for n, t in meta.items()} if self.rule_learns else {}
+            loss, scores = outer(own, {**meta, **rates})
             # Tasks have nothing in common, so the derivative of the sum is every task's own.
             made = _derivative(loss.sum(), [*own.values(), *rates.values()], False)
-        count = len(own)
+        still = {name: torch.zeros_like(t) for name, t in meta.items()}
         return Differentiated(
-            dict(zip(own, made[:count], strict=True)),
-            dict(zip(rates, made[count:], strict=True)),
+            dict(zip(own, made, strict=False)),
+            {**still, **dict(zip(rates, made[len(own) :], strict=True))},
             Scores(*(t.detach() for t in scores)),
         )
 

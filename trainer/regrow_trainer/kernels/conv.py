@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from regrow_trainer.kernels.apply import apply
+from regrow_trainer.kernels.apply import Mapped, apply
 
 _LAST = torch.channels_last
 
@@ -37,11 +37,11 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor | None:
-    """As torch's; None for a padding given in words and for a single image."""
+    """As torch's, inside a map; None for a padding given in words and for a single image."""
     if isinstance(padding, str) or x.dim() != 4:
         return None
     geometry = Geometry(_pair(stride), _pair(padding), _pair(dilation), groups)
-    made: Tensor = apply(Forward, x, weight, bias, geometry)
+    made: Tensor = apply(OverTasks, x, weight, bias, geometry)
     return made
 
 
@@ -50,26 +50,8 @@ def _pair(value: Any) -> tuple[int, int]:
     return (both[0], both[-1])
 
 
-class Forward(Function):
-    """y = x * w + b."""
-
-    @staticmethod
-    def forward(x: Tensor, w: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-        return torch.conv2d(x, w, bias, *geometry)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, w, _, ctx.geometry = inputs
-        ctx.save_for_backward(x, w)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        x, w = ctx.saved_tensors
-        needs_x, needs_w, needs_bias, _ = ctx.needs_input_grad
-        g = g.contiguous(memory_format=_LAST)
-        gx = apply(ToInput, g, w, tuple(x.shape), ctx.geometry) if needs_x else None
-        gw = apply(ToWeight, g, x, tuple(w.shape), ctx.geometry) if needs_w else None
-        return gx, gw, g.sum((0, 2, 3)) if needs_bias else None, None
+class OverTasks(Mapped):
+    """Every task's own images under its own kernels: tasks become groups."""
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
@@ -77,29 +59,46 @@ class Forward(Function):
         count = info.batch_size
         own = geometry._replace(groups=geometry.groups * count)
         bias = None if bias is None else _front(bias, in_dims[2], count).flatten(0, 1)
-        made = apply(Forward, _images(x, in_dims[0], count), _kernels(w, in_dims[1], count), bias, own)
+        x, w = _images(x, in_dims[0], count), _kernels(w, in_dims[1], count)
+        made = apply(Forward, x, w, bias, own)
         return made.unflatten(1, (count, -1)), 1
+
+
+class Forward(Function):
+    """y = x * w + b."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+        ctx.save_for_backward(x, w)
+        ctx.geometry = geometry
+        return torch.conv2d(x, w, bias, *geometry)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, w = ctx.saved_tensors
+        needs_x, needs_w, needs_bias, _ = ctx.needs_input_grad
+        g = g.contiguous(memory_format=_LAST)
+        gx = apply(ToInput, g, w, x.shape, ctx.geometry) if needs_x else None
+        gw = apply(ToWeight, g, x, w.shape, ctx.geometry) if needs_w else None
+        return gx, gw, g.sum((0, 2, 3)) if needs_bias else None, None
 
 
 class ToInput(Function):
     """The derivative's way back through the weights: from what y is to what x is."""
 
     @staticmethod
-    def forward(g: Tensor, w: Tensor, shape: tuple[int, ...], geometry: Geometry) -> Tensor:
+    def forward(ctx: Any, g: Tensor, w: Tensor, shape: tuple[int, ...], geometry: Geometry) -> Tensor:
+        ctx.save_for_backward(g, w)
+        ctx.geometry = geometry
         x = torch.empty(shape, dtype=g.dtype, device=g.device, memory_format=_LAST)
         return _backward(g, x, w, geometry, (True, False, False))[0]
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        g, w, _, ctx.geometry = inputs
-        ctx.save_for_backward(g, w)
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
         g, w = ctx.saved_tensors
         v = v.contiguous(memory_format=_LAST)
         gg = apply(Forward, v, w, None, ctx.geometry) if ctx.needs_input_grad[0] else None
-        gw = apply(ToWeight, g, v, tuple(w.shape), ctx.geometry) if ctx.needs_input_grad[1] else None
+        gw = apply(ToWeight, g, v, w.shape, ctx.geometry) if ctx.needs_input_grad[1] else None
         return gg, gw, None, None
 
 
@@ -107,20 +106,17 @@ class ToWeight(Function):
     """What the kernel's derivative gathers from g and x."""
 
     @staticmethod
-    def forward(g: Tensor, x: Tensor, shape: tuple[int, ...], geometry: Geometry) -> Tensor:
+    def forward(ctx: Any, g: Tensor, x: Tensor, shape: tuple[int, ...], geometry: Geometry) -> Tensor:
+        ctx.save_for_backward(g, x)
+        ctx.geometry = geometry
         w = torch.empty(shape, dtype=g.dtype, device=g.device, memory_format=_LAST)
         return _backward(g, x, w, geometry, (False, True, False))[1]
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        g, x, _, ctx.geometry = inputs
-        ctx.save_for_backward(g, x)
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
         g, x = ctx.saved_tensors
         gg = apply(Forward, x, v, None, ctx.geometry) if ctx.needs_input_grad[0] else None
-        gx = apply(ToInput, g, v, tuple(x.shape), ctx.geometry) if ctx.needs_input_grad[1] else None
+        gx = apply(ToInput, g, v, x.shape, ctx.geometry) if ctx.needs_input_grad[1] else None
         return gg, gx, None, None
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from regrow_trainer.kernels.apply import apply
+from regrow_trainer.kernels.apply import Mapped, apply
 
 
 def batch_norm(
@@ -36,38 +36,18 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor | None:
-    """As torch's; None for running statistics and for a norm without weight and bias."""
+    """As torch's, inside a map; None for running statistics and for a norm without weight and bias."""
     if running_mean is not None or running_var is not None or weight is None or bias is None:
         return None
-    made: Tensor = apply(Normed, x, weight, bias, eps)[0]
+    made: Tensor = apply(OverTasks, x, weight, bias, eps)
     return made
 
 
-class Normed(Function):
-    """y, and for the way back h and r, of (rows, channels, ...)."""
+class OverTasks(Mapped):
+    """Tasks become further channels."""
 
     @staticmethod
-    def forward(x: Tensor, w: Tensor, b: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        rows = _rows(x)
-        centred = rows - rows.mean(0)
-        r = torch.rsqrt((centred * centred).mean(0) + eps)
-        h = centred.mul_(r)
-        return _like(torch.addcmul(_wide(b), h, _wide(w)), x), h, r
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, w, _, _ = inputs
-        _, h, r = output
-        ctx.mark_non_differentiable(h, r)
-        # x is kept for the second derivative alone, which belongs to it and not to h.
-        ctx.save_for_backward(x, w, h, r)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        return (*apply(Back, g, *ctx.saved_tensors), None)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
         x, w, b, eps = args
         count = info.batch_size
         x = (x.expand(count, *x.shape) if in_dims[0] is None else x.movedim(in_dims[0], 0)).movedim(0, 1)
@@ -75,35 +55,48 @@ class Normed(Function):
             (t.expand(count, *t.shape) if dim is None else t.movedim(dim, 0)).flatten()
             for t, dim in zip((w, b), in_dims[1:3], strict=True)
         )
-        y, h, r = apply(Normed, x.flatten(1, 2), w, b, eps)
-        # (rows, tasks * channels): of h and r nobody asks for one task's.
-        return (y.unflatten(1, (count, -1)), h, r), (1, None, None)
+        y = apply(Normed, x.flatten(1, 2), w, b, eps)
+        return y.unflatten(1, (count, -1)), 1
+
+
+class Normed(Function):
+    """y of (rows, channels, ...)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor, eps: float) -> Tensor:
+        rows = _rows(x)
+        centred = rows - rows.mean(0)
+        r = torch.rsqrt((centred * centred).mean(0) + eps)
+        h = centred.mul_(r)
+        # x is kept for the second derivative alone, which belongs to it and not to h.
+        ctx.save_for_backward(x, w, h, r)
+        return _like(torch.addcmul(_wide(b), h, _wide(w)), x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        return (*apply(Back, g, *ctx.saved_tensors), None)
 
 
 class Back(Function):
     """gx, gw, gb."""
 
     @staticmethod
-    def forward(g: Tensor, x: Tensor, w: Tensor, h: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, g: Tensor, x: Tensor, w: Tensor, h: Tensor, r: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         rows = _rows(g)
         count = len(rows)
         gb, gw = rows.sum(0), (rows * h).sum(0)
         wr = _wide(w) * r
         gx = torch.addcmul(wr * gb / -count, h, wr * gw / -count).addcmul_(rows, wr)
+        ctx.save_for_backward(g, w, h, r, gw, gb)
         return _like(gx, x), gw.to(w.dtype), gb.to(w.dtype)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        g, _, w, h, r = inputs
-        ctx.save_for_backward(g, w, h, r, *output[1:])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, v: Tensor, vw: Tensor, vb: Tensor) -> tuple[Tensor | None, ...]:
         g, w, h, r, gw, gb = ctx.saved_tensors
-        gw, gb, vw, vb = (_wide(t) for t in (gw, gb, vw, vb))
-        to = _rows(v)
-        back = _rows(g)
+        vw, vb, to, back = _wide(vw), _wide(vb), _rows(v), _rows(g)
         count = len(back)
         mean_v, along_v = to.sum(0) / count, (to * h).sum(0) / count
         mean_g, along_g = gb / count, gw / count
