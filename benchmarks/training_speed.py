@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--chunk", type=int, default=16, help="tasks at a time on a thread")
+    parser.add_argument("--chunk", type=int, default=32, help="tasks at a time on a thread")
     parser.add_argument("--downsample", default="stride", choices=("stride", "pool"))
     options = parser.parse_args()
     setting = {key: value for key, value in vars(options).items() if key != "learn2learn"}
