@@ -87,19 +87,8 @@ def test_a_bare_key_and_a_folder_of_the_recipes_name(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    line = [
-        "train",
-        str(recipe),
-        "--set",
-        "steps=3",
-        "--set",
-        "iterations=1",
-        "--dtype",
-        "bf16",
-        "--device",
-        "cpu",
-    ]
-    assert main([*line, "--json"]) == 0
+    line = ["train", str(recipe), "--set", "steps=3", "--set", "iterations=1"]
+    assert main([*line, "--dtype", "bf16", "--device", "cpu", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["checkpoint"] == str(Path("runs/tiny/best.safetensors"))
     made = checkpoint.read(told["checkpoint"])
@@ -115,7 +104,8 @@ def test_a_bundle_has_a_curve_per_step_too(
 ) -> None:
     pytest.importorskip("onnx")
     out, bundle = tmp_path / "run", tmp_path / "m.regrow"
-    assert main(["train", str(recipe), "-o", str(out), "--set", "rule.args.lr=0.1", "--set", "steps=2"]) == 0
+    rule = ["--set", "rule={name='sgd', args={lr=0.1}}", "--set", "steps=2"]
+    assert main(["train", str(recipe), "-o", str(out), *rule]) == 0
     assert main(["export", str(out / "best.safetensors"), "-o", str(bundle)]) == 0
     sizes = ["--episodes", "4", "--queries", "2", "--json"]
     curves = []

@@ -118,13 +118,7 @@ def test_a_bare_key_that_is_none_names_the_nearest(make_recipe: Callable[..., An
 
 def test_the_page_on_training_names_every_key() -> None:
     page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
-    parts = {
-        "data": Data,
-        "learner": LearnerPart,
-        "train": Training,
-        "validation": Validation,
-        "prune": Prune,
-    }
-    for name, part in {**parts, "input": Input}.items():
+    parts = {"data": Data, "learner": LearnerPart, "train": Training, "validation": Validation}
+    for name, part in {**parts, "input": Input, "prune": Prune}.items():
         for key in part.model_fields:
             assert f"`{name}.{key}`" in page, f"{name}.{key}"
