@@ -5,13 +5,16 @@ A method is no code: it is a composition that a recipe writes down, and a paper.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = ROOT / "recipes"
+RECORD = ROOT / "benchmarks" / "results" / "methods.json"
 
 
 class Method(NamedTuple):
@@ -65,9 +68,44 @@ _TELLING = ("strategy_args", "optimiser", "multi_step", "hold", "rule_lr")
 
 
 def document() -> str:
-    """The whole page."""
+    """The whole page; what was measured is part of it where there is a record."""
     rows = [_row(method, name) for method in METHODS for name in method.recipes]
-    return INTRO + "\n".join(rows) + "\n"
+    page = INTRO + "\n".join(rows) + "\n"
+    return page + measured(json.loads(RECORD.read_text(encoding="utf-8"))) if RECORD.exists() else page
+
+
+def measured(record: dict[str, Any]) -> str:
+    """Every method after equally many iterations, and which of the expected orders hold."""
+    setting = record["setting"]
+    text = (
+        "\n## Side by side\n\n`python -m benchmarks.methods`: equally many iterations each, the same "
+        f"{setting['episodes']} unseen episodes. Short runs of one seed show orders, not what a method can "
+        "reach. An order holds where the paired 95 % interval leaves out zero.\n"
+    )
+    for kind in ("sine", "glyphs"):
+        made = record[kind]
+        text += f"\n### {kind}, {made['iterations']} iterations\n\n| method | score | 95 % |\n|---|---|---|\n"
+        text += "".join(_scored(name, made["results"][name]) for name in made["ranking"])
+        text += "\n| expected | found |\n|---|---|\n"
+        text += "".join(f"| {o['better']} above {o['worse']} | {_verdict(o)} |\n" for o in made["orders"])
+    multi = record["multi"]
+    text += (
+        f"\n### Multi-MAML, {multi['iterations']} iterations per distribution, one for all twice as many\n\n"
+        "| learner | score | 95 % |\n|---|---|---|\n"
+    )
+    text += "".join(_scored(name, score) for name, score in multi["routers"].items())
+    return text + f"\nThe support loss chose as given in {multi['agreement']:.1%} of the episodes.\n"
+
+
+def _scored(name: str, score: dict[str, Any]) -> str:
+    form = "{:.2%}" if score["metric"] == "accuracy" else "{:.4f}"
+    return f"| {name} | {form.format(score['mean'])} | ± {form.format(score['half_width'])} |\n"
+
+
+def _verdict(order: dict[str, Any]) -> str:
+    if not order["real"]:
+        return "may be either"
+    return "holds" if order["holds"] else "**does not hold**"
 
 
 def _row(method: Method, name: str) -> str:
