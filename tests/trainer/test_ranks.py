@@ -80,11 +80,12 @@ def test_processors_talk_through_gloo_and_gpus_through_nccl(monkeypatch: pytest.
         pick("cuda")
 
 
+@pytest.mark.parametrize("strategy", ["second_order", pytest.param("unrolled", marks=pytest.mark.slow)])
 def test_two_processes_go_on_where_one_was_interrupted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
 ) -> None:
     recipe = tmp_path / "shared.toml"
-    recipe.write_text(RECIPE)
+    recipe.write_text(RECIPE.replace("second_order", strategy))
     whole = train(load_recipe(recipe), tmp_path / "whole", workers=1)
 
     class Interrupting(Progress):

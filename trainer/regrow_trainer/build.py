@@ -20,7 +20,7 @@ from regrow_trainer.learner import Learner, Loss, Policy, initial_params, make_l
 from regrow_trainer.pruners import pruner
 from regrow_trainer.recipe import Recipe, parse_recipe
 from regrow_trainer.state import State, extra_of, fresh, progress_of
-from regrow_trainer.strategies import Chosen, strategy
+from regrow_trainer.strategies import Strategy, strategy
 from regrow_trainer.tables import path_of
 from regrow_trainer.tensors import Tensors, to_arrays
 
@@ -31,7 +31,7 @@ class Built:
 
     recipe: Recipe
     learner: Learner
-    strategy: Chosen
+    strategy: Strategy
     backbone: dict[str, Any]
     rule: dict[str, Any]
     input: InputSpec

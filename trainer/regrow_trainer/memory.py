@@ -18,7 +18,7 @@ from regrow_trainer.build import build, open_data
 from regrow_trainer.feed import TRAIN, draw, stream_seed
 from regrow_trainer.learner import Learner, Task
 from regrow_trainer.recipe import Recipe, parse_recipe
-from regrow_trainer.strategies import Outcome
+from regrow_trainer.strategies import Outcome, takes_many
 
 _FEW, _MORE = 1, 4
 
@@ -84,7 +84,7 @@ def _probe(recipe: Recipe) -> Use:
     with Workers(built.learner, recipe.train.batching, 1, _MORE) as pool:
         for count in (_FEW, _MORE):
             tasks = draw(source, recipe.data, recipe.input, recipe.data.queries, seed, 0, count)
-            pool.mean(sums, tasks, many=built.strategy.many)
+            pool.mean(sums, tasks, many=takes_many(built.strategy))
             peaks.append(peak())
     per_task = (peaks[1] - peaks[0]) // (_MORE - _FEW)
     return Use(peaks[0] - _FEW * per_task, per_task)

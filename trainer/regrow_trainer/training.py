@@ -23,6 +23,7 @@ from regrow.checkpoint import Checkpoint
 from regrow.errors import RegrowError
 from regrow.progress import Progress
 from regrow_trainer.batching import Workers
+from regrow_trainer.begin import begin, take_up
 from regrow_trainer.build import Built, build, open_data, to_checkpoint
 from regrow_trainer.device import Device, pick
 from regrow_trainer.feed import EVIDENCE, TRAIN, VALIDATION, batches, draw, stream_seed
@@ -32,12 +33,15 @@ from regrow_trainer.metrics import Metrics
 from regrow_trainer.outer import OPTIMISERS, Moments, adam, scaled
 from regrow_trainer.pruners import make_masks, pruner
 from regrow_trainer.ranks import Ranks, joined
+from regrow_trainer.rates import last_rates
 from regrow_trainer.recipe import Recipe
 from regrow_trainer.rundir import RunDir, open_run
 from regrow_trainer.schedule import learning_rate, rounds, step_shares
-from regrow_trainer.state import Best, State, fresh, restore
-from regrow_trainer.strategies import Outcome
-from regrow_trainer.tensors import Tensors, to_tensors, zero
+from regrow_trainer.state import Best, State
+from regrow_trainer.strategies import Outcome, takes_many
+from regrow_trainer.strategies.unrolled import Unrolled
+from regrow_trainer.tensors import Tensors, zero
+from regrow_trainer.trajectories import walked
 
 _METRICS_EVERY = 10
 _EVIDENCE_TASKS = 128
@@ -62,14 +66,14 @@ def train(
     """
     built = build(recipe)
     settle()
-    state, origin = _begin(built, start)
+    state, origin = begin(built, start)
     where = pick(device)
     with joined(where) as ranks, TemporaryDirectory() as scratch:
         ranks.check(recipe)
         run = open_run(out, resume=resume, force=force) if ranks.leads else RunDir(out)
         ranks.wait()
         if resume:
-            state, origin = _resume(built, run)
+            state, origin = take_up(built, run)
         state = state.on(where)
         # All make the same checkpoints; those of the others go where nobody looks.
         own = run if ranks.leads else RunDir(Path(scratch))
@@ -92,36 +96,6 @@ def train(
             "lower rule.args.lr or train.lr and use --force"
         )
     return run
-
-
-def _begin(built: Built, start: Checkpoint | None) -> tuple[State, dict[str, Any]]:
-    state = built.start()
-    if start is None:
-        return state, {}
-    params = to_tensors(start.params)
-    want = {n: tuple(p.shape) for n, p in state.params.items()}
-    found = {n: tuple(p.shape) for n, p in params.items()}
-    if want != found:
-        wrong = sorted(set(want.items()) ^ set(found.items()))[0][0]
-        raise RegrowError(
-            f"start: the checkpoint's parameter {wrong!r} is {found.get(wrong, 'missing')}, expected "
-            f"{want.get(wrong, 'none of that name')}; use the recipe it was trained with"
-        )
-    before = start.provenance.get("meta_iterations", start.iteration)
-    origin = {"recipe": start.provenance.get("recipe", ""), "meta_iterations": before}
-    # Rates that were learned go with the weights, unless this recipe gives the rule other arguments.
-    meta = to_tensors(start.meta) if start.rule == built.rule else built.meta(params)
-    return fresh(params, meta, to_tensors(start.masks)), origin
-
-
-def _resume(built: Built, run: RunDir) -> tuple[State, dict[str, Any]]:
-    saved = checkpoint.read(run.last)
-    if saved.recipe != built.recipe.model_dump(mode="json", exclude_none=True):
-        raise RegrowError(
-            f"{run.last}: was written by another recipe than this one, expected the same; "
-            "resume with the recipe and --set options it began with, or choose another -o"
-        )
-    return restore(str(run.last), saved), saved.provenance["origin"]
 
 
 class _Run:
@@ -187,8 +161,9 @@ class _Run:
             plan = self.recipe.prune
             if plan is None or iteration != state.iteration:
                 continue
-            squares = partial(self._squared_gradients, state, pool)
-            masks = make_masks(pruner(plan.pruner), state.params, state.masks, sparsity, plan.scope, squares)
+            calls = (partial(self._squared_gradients, state, pool), partial(self._rates, state, pool))
+            given = (state.params, state.masks, sparsity, plan.scope, *calls)
+            masks = make_masks(pruner(plan.pruner), *given)
             params = zero(masks, state.params)
             # The moments of what stays are kept: a restart of Adam steps by the full rate in every weight,
             # which nine rounds in a row do not survive (61 % against 86 % on glyphs).
@@ -201,30 +176,41 @@ class _Run:
     def _squared_gradients(self, state: State, pool: Workers) -> Tensors:
         """Mean square of the meta-gradient over tasks that training does not see."""
         params, meta, masks, estimate = state.params, state.meta, state.masks, self.built.strategy
-        recipe, seed = self.recipe, stream_seed(self.recipe.seed, EVIDENCE)
-        source = open_data(recipe, recipe.data.train)
-        part = self.ranks.part(_EVIDENCE_TASKS)
-        tasks = draw(source, recipe.data, recipe.input, recipe.data.queries, seed, *part)
 
         def squares(learner: Learner, task: Task) -> Tensors:
             own, rates = learner.spread(params), learner.spread(meta)
             return {n: g * g for n, g in estimate(learner, own, rates, masks, task).params.items()}
 
-        return pool.mean(squares, tasks, many=estimate.many)
+        return pool.mean(squares, self._evidence(), many=takes_many(estimate))
+
+    def _rates(self, state: State, pool: Workers) -> Tensors:
+        """Mean rate of every weight after adapting to the same tasks."""
+        given = (state.params, state.meta, state.masks)
+        return pool.mean(lambda learner, task: last_rates(learner, *given, task), self._evidence())
+
+    def _evidence(self) -> Task:
+        recipe, seed = self.recipe, stream_seed(self.recipe.seed, EVIDENCE)
+        source, part = open_data(recipe, recipe.data.train), self.ranks.part(_EVIDENCE_TASKS)
+        return draw(source, recipe.data, recipe.input, recipe.data.queries, seed, *part)
 
     def _iterate(
         self, state: State, tasks: Task, metrics: Metrics, pool: Workers, show: Callable[..., None]
     ) -> State:
         began = time.monotonic()
         params, meta, masks = state.params, state.meta, state.masks
-        chosen, options = self.built.strategy, self._shares(state.iteration)
+        chosen: Any = self.built.strategy
+        if isinstance(chosen, Unrolled):
+            state, scores = walked(self.built, chosen, state, tasks, pool, self.ranks, self._step)
+            loss, accuracy = float(scores.loss), float(scores.accuracy)
+        else:
+            options = self._shares(state.iteration)
 
-        def estimate(learner: Learner, task: Task) -> Outcome:
-            return chosen(learner, learner.spread(params), learner.spread(meta), masks, task, **options)
+            def estimate(learner: Learner, task: Task) -> Outcome:
+                return chosen(learner, learner.spread(params), learner.spread(meta), masks, task, **options)  # type: ignore[no-any-return]
 
-        out = pool.mean(estimate, tasks, many=chosen.many)
-        state = self._step(state, out.params, out.meta)
-        loss, accuracy = float(out.loss), float(out.accuracy)
+            out = pool.mean(estimate, tasks, many=takes_many(chosen))
+            state = self._step(state, out.params, out.meta)
+            loss, accuracy = float(out.loss), float(out.accuracy)
         speed = self.options.tasks / (time.monotonic() - began)
         figures = {**self._figures(loss, accuracy), "tasks_per_s": speed}
         show(state.iteration, **{name: value for name, value in figures.items() if value is not None})

@@ -18,6 +18,7 @@ STRATEGIES: dict[str, str] = {
     "first_order": "regrow_trainer.strategies.first_order:first_order",
     "reptile": "regrow_trainer.strategies.reptile:reptile",
     "second_order": "regrow_trainer.strategies.second_order:second_order",
+    "unrolled": "regrow_trainer.strategies.unrolled:Unrolled",
 }
 
 
@@ -47,13 +48,13 @@ class Strategy(Protocol):
 
 def strategy(
     name: str, args: Mapping[str, Any] | None = None, steps: int = 0, *, shared: bool = False
-) -> Chosen:
+) -> Strategy:
     """Look a strategy up by name or dotted path; `steps` replaces the learner's while training.
 
     `shared`: it will be given `shares`.
     """
     path = path_of("strategy", name, STRATEGIES)
-    found: Strategy = follow("strategy", path)
+    found: Any = follow("strategy", path)
     known = parameters_of("strategy", path)
     options = [n for n, p in known.items() if p.kind is p.KEYWORD_ONLY]
     wrong = sorted(set(args or {}) - set(options))
@@ -66,6 +67,9 @@ def strategy(
             f"strategy: {name} does not look at the query loss, expected one that does for "
             "train.multi_step; use second_order or first_order"
         )
+    if isinstance(found, type):  # of trajectories, which know their own steps
+        made: Strategy = found(**(args or {}))
+        return made
     return Chosen(found, dict(args or {}), steps)
 
 
@@ -85,6 +89,11 @@ class Chosen:
     def __call__(self, learner: Learner, *rest: Any, **options: Any) -> Outcome:
         chosen = replace(learner, steps=self.steps) if self.steps else learner
         return self.function(chosen, *rest, **self.args, **options)
+
+
+def takes_many(chosen: Strategy) -> bool:
+    """Whether it was marked with `for_many`."""
+    return getattr(chosen, "many", False)
 
 
 def for_many(function: Strategy) -> Strategy:
