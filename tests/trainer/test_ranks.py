@@ -14,9 +14,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("pydantic")
 
 from regrow import checkpoint
-from regrow.errors import RegrowError
+from regrow.errors import RegrowError, UnsupportedError
 from regrow.progress import Progress
 from regrow_trainer import metrics, training
+from regrow_trainer.device import backend, pick
 from regrow_trainer.ranks import ALONE, Ranks
 from regrow_trainer.recipe import load_recipe
 from regrow_trainer.training import train
@@ -63,6 +64,20 @@ def test_alone_nothing_is_sent() -> None:
 def test_a_process_without_work_is_refused(make_recipe: Callable[..., Any]) -> None:
     with pytest.raises(RegrowError, match=r"train.tasks is 3, expected at least one for each of 4"):
         Ranks(0, 4).check(make_recipe("sine"))
+
+
+def test_processors_talk_through_gloo_and_gpus_through_nccl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a machine with GPUs would do, as far as one without can tell."""
+    assert pick("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert (pick("cpu"), backend(pick("cpu"))) == (torch.device("cpu"), "gloo")
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setenv("LOCAL_RANK", "1")
+        assert pick("auto") == pick("cuda") == torch.device("cuda", 1)
+        assert backend(pick("cuda")) == "nccl"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UnsupportedError, match="torch finds no GPU"):
+        pick("cuda")
 
 
 @pytest.mark.parametrize("strategy", ["second_order", pytest.param("unrolled", marks=pytest.mark.slow)])

@@ -80,7 +80,7 @@ def make_masks(
 
 def _lowest_out(scores: Tensor, sparsity: float) -> Tensor:
     """An exact count, ties by index; a threshold misses by one and goes wild where many weights are equal."""
-    kept = torch.ones(scores.numel(), dtype=torch.bool)
+    kept = torch.ones(scores.numel(), dtype=torch.bool, device=scores.device)
     count = int(sparsity * scores.numel() + 0.5)
     kept[scores.argsort(stable=True)[:count]] = False
     return kept
