@@ -1,4 +1,4 @@
-"""Keep memory bounded under glibc, whose every thread may get a heap of its own that keeps what was freed."""
+"""Keep memory bounded under glibc, which holds on to what was freed: in every thread, between other blocks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import Any
 # Threads come and go here, so without a bound there were soon eight heaps per core, each with megabytes of
 # freed memory. One for the main thread and one for all others hold the same, and wait for each other rarely.
 HEAPS = 2
-_ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
+# From this size on a block is mapped by itself and gone when freed. Left alone, glibc raises the size to that
+# of the largest block it has seen; then small ones that stay cut up the room of large ones that go.
+LARGE = 256 * 2**10
+# Names of malloc.h: M_ARENA_MAX, M_MMAP_THRESHOLD.
+_ARENA_MAX, _MMAP_THRESHOLD = -8, -3
 
 
-def share_heaps() -> bool:
-    """Bound the heaps of this process, before its threads start; False where the C library is another."""
+def keep_small() -> bool:
+    """Set this process up so, before its threads start; False where the C library is another."""
     mallopt = _function("mallopt", ctypes.c_int, ctypes.c_int)
-    return mallopt is not None and bool(mallopt(_ARENA_MAX, HEAPS))
+    return mallopt is not None and bool(mallopt(_ARENA_MAX, HEAPS) & mallopt(_MMAP_THRESHOLD, LARGE))
 
 
 def give_back() -> bool:

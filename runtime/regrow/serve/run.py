@@ -171,7 +171,7 @@ def prepare(settings: Settings) -> Prepared:
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     logs.start()
-    memory.share_heaps()
+    memory.keep_small()
     prepared = prepare(settings)
     if settings.host not in LOOPBACK and not settings.certificate:
         log.warning(
