@@ -1,4 +1,4 @@
-"""Keep memory bounded under glibc, which holds on to what was freed: in every thread, between other blocks."""
+"""Keep memory bounded under glibc, which holds on to what was freed: per thread, and between other blocks."""
 
 from __future__ import annotations
 
