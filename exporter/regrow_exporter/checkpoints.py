@@ -43,6 +43,7 @@ def export_checkpoint(
     episodes: Episodes | str | Source | None = None,
     onnx: str | os.PathLike[str] | None = None,
     backbone: str | None = None,
+    simplify: bool = True,
     stages: Stages | None = None,
 ) -> Exported:
     """Export a checkpoint; `backbone` names code outside the trainer that the file may use.
@@ -86,6 +87,7 @@ def export_checkpoint(
         batch_norm=ckpt.batch_norm,
         provenance={**ckpt.provenance, "backbone": ckpt.backbone, "recipe": ckpt.recipe,
                     "iterations": ckpt.iteration},
+        simplify=simplify,
         stages=stages,
     )  # fmt: skip
 

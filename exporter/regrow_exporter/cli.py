@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from regrow.cli.command import Command, add_force, emit, human_bytes, refuse_overwrite, table
-from regrow.cli.inspect import sparse_bytes, sparse_text
+from regrow.cli.inspect import simplified_rows, sparse_bytes, sparse_text
 from regrow.errors import UnsupportedError
 from regrow_exporter.stages import Shown, Stages
 from regrow_exporter.tables import accuracy, choice_tables
@@ -34,6 +34,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", action="append", metavar="LIMIT",
                         help="choose the adaptable set under a limit: 64KiB of peak memory for one support "
                         "set, delta:4KiB of a saved delta, or 5ms on this machine; repeatable")  # fmt: skip
+    parser.add_argument("--no-simplify", action="store_true",
+                        help="keep dead channels, constants and frozen norms as they are")  # fmt: skip
     parser.add_argument("--rule",
                         help="sgd, momentum, adam; prototype, a metric head fitted without a gradient; "
                         "or package.module:function (default: the checkpoint's own, which only a metric one "
@@ -96,6 +98,7 @@ def _run(args: argparse.Namespace) -> int:
         "bytes": made.bytes,
         "dense_onnx_bytes": made.dense_onnx_bytes,
         "sparse": sparse_bytes(manifest.parameters),
+        "simplified": manifest.provenance.get("simplified"),
         "parameters": len(manifest.parameters),
         "adaptable": sum(p.adaptable != "none" for p in manifest.parameters),
         "verification": manifest.verification,
@@ -119,6 +122,7 @@ def _text(made: Exported) -> str:
         ("dense ONNX", f"{human_bytes(made.dense_onnx_bytes)}  ({ratio})"),
         ("weights", f"{human_bytes(stored)} of {human_bytes(dense)} dense"),
         *([("sparse tensors", sparse_text(sparse))] if sparse else []),
+        *simplified_rows(made.manifest.provenance),
         ("graph against torch fp64", f"{max(checks['reference'].values()):.1e}"),
     ]
     key, what = ("fit", "fit") if made.manifest.rule.kind == "metric" else ("gradient", "step-1 gradient")
@@ -164,6 +168,7 @@ def _export_checkpoint(args: argparse.Namespace, stages: Stages) -> Exported:
         budget=args.budget or (),
         episodes=_episodes(args, "validation"),
         onnx=args.onnx,
+        simplify=not args.no_simplify,
         backbone=args.backbone,
         stages=stages,
     )
@@ -222,6 +227,7 @@ def _export_module(args: argparse.Namespace, stages: Stages) -> Exported:
         episodes=_episodes(args, None),
         path=args.out,
         onnx=args.onnx,
+        simplify=not args.no_simplify,
         stages=stages,
     )
 

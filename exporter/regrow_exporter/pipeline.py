@@ -26,11 +26,11 @@ from regrow_exporter.measure import Drawn, Episodes, draw
 from regrow_exporter.metric import HEAD
 from regrow_exporter.onnx_writer import write_single
 from regrow_exporter.pack import Description, pack, self_test, significant, versions
-from regrow_exporter.precision import PRECISIONS, settle
+from regrow_exporter.precision import PRECISIONS, settle, stored
 from regrow_exporter.prepare import prepared
 from regrow_exporter.programs import Learner, Programs, build, capture, width
 from regrow_exporter.stages import Silent, Stages
-from regrow_exporter.verify import verify
+from regrow_exporter.verify import Given, verify
 from regrow_exporter.verify_fit import verify_fit
 from regrow_exporter.write import write_checked, write_onnx
 
@@ -62,6 +62,7 @@ class Job:
     batch_norm: BatchNorm | None
     calibration: NDArray[np.float32]
     about: Description
+    simplify: bool = True
 
 
 def export(
@@ -92,6 +93,7 @@ def export(
     batch_norm: BatchNorm | None = None,
     max_loss_rise: float | None = None,
     provenance: Mapping[str, Any] | None = None,
+    simplify: bool = True,
     stages: Stages | None = None,
 ) -> Exported:
     """Differentiate `module` ahead of time and write a verified bundle.
@@ -110,6 +112,9 @@ def export(
     (unless given, the layer's own outputs); `adaptable`, `lr`, `steps` and `update` do not concern it, and
     there is no `budget` to choose it by. `max_loss_rise` is 1 unless given; a fit, which cannot run away, is
     not held to any.
+
+    Unless `simplify` is False, dead channels are cut out, what frozen tensors alone decide is computed here,
+    and norms by running statistics go into the layers before; `provenance["simplified"]` says what changed.
     """
     stages = stages or Silent()
     _check_choices(precision, update, loss, steps, example)
@@ -148,6 +153,7 @@ def export(
             values={},
             provenance={"versions": versions(), **(provenance or {})},
         ),
+        simplify,
     )
     drawn = None if episodes is None else draw(episodes, job.about.input, outputs, labelled(loss))
     stages.at("capturing and differentiating", 0.01)
@@ -172,16 +178,36 @@ def _draft(
 ) -> Draft:
     """A bundle that could be written; `programs` where those of another precision are there."""
     module, moving = job.module if precision == "fp32" else copy.deepcopy(job.module), job.moving
-    # What is proven is what is shipped. After the masks: a kept value that rounds to zero stays kept.
-    values = settle(module, moving.masks, precision, moving.exact)
-    learner = moving.learner(module, job.calibration.shape[1:], names, job.loss, job.loss_args)
+    given = _learner(job, job.module, names)
     transductive = job.batch_norm == "transductive"
-    programs = programs or build(learner, transductive=transductive, captured=captured)
-    env = _environment(learner, programs)
-    about = replace(job.about, values=values, batch_norm=job.batch_norm or _batch_norm(programs))
-    masks = {n: m.numpy() for n, m in moving.masks.items()}
+    programs = programs or build(given, transductive=transductive, captured=captured, simplified=job.simplify)
+    # What is proven is what is shipped. After the masks: a kept value that rounds to zero stays kept. After
+    # the simplification: the scales of int8 are those of the rows that are left.
+    values = settle(module, moving.masks, precision, moving.exact)
+    masks = programs.simplified.masks({n: m.numpy() for n, m in moving.masks.items()})
+    changed, how = stored(programs.simplified.tensors, masks, precision)
+    learner = given if module is job.module else _learner(job, module, names)
+    env = _environment(learner, programs) | changed
+    record = programs.simplified.record
+    about = replace(
+        job.about,
+        values=values | how,
+        batch_norm=job.batch_norm or _batch_norm(programs),
+        provenance=job.about.provenance | ({"simplified": record} if record else {}),
+    )
     made = pack(learner, programs, env, masks, moving.kinds(names), job.calibration, about)
     return Draft(learner, programs, env, *made)
+
+
+def _learner(job: Job, module: nn.Module, names: tuple[str, ...]) -> Learner:
+    return job.moving.learner(module, job.calibration.shape[1:], names, job.loss, job.loss_args)
+
+
+def _given(job: Job, draft: Draft) -> Given:
+    """The network as it was given: what a simplified draft is proven against."""
+    learner = _learner(job, job.module, draft.learner.adaptable)
+    tensors = {**_environment(learner, draft.programs), **draft.programs.simplified.tensors}
+    return Given(learner, tensors)
 
 
 def _finish(
@@ -198,7 +224,8 @@ def _finish(
     says = "verifying against torch in fp64, and the engine in fp32"
     stages.at(says, 0.05)
     told: Callable[[float], None] = lambda share: stages.at(says, 0.05 + 0.8 * share)  # noqa: E731
-    proof = verify_fit(*parts, told) if made.learner.head else verify(*parts, steps, told)
+    given = _given(job, made) if made.programs.simplified.record else None
+    proof = verify_fit(*parts, told, given) if made.learner.head else verify(*parts, steps, told, given)
     if drawn is not None and measured is None:
         (measured,) = measured_drafts([made], drawn, stages)
     stages.at("packing", 0.85)
@@ -216,7 +243,7 @@ def _finish(
     dense = write_single(made.programs.deployed["predict"], made.env, "predict").ByteSize()
     if onnx is not None:
         stages.at("writing ONNX", 0.95)
-        kept = {n: m.numpy() for n, m in job.moving.masks.items()}
+        kept = made.programs.simplified.masks({n: m.numpy() for n, m in job.moving.masks.items()})
         write_onnx(Path(onnx), made.programs, made.env, manifest, kept)
     stages.at(f"wrote {path}", 1.0)
     return Exported(path, digest, manifest, path.stat().st_size, dense, chosen.record)
@@ -261,4 +288,5 @@ def _batch_norm(programs: Programs) -> BatchNorm:
     if programs.statistics:
         return "support"
     kinds = {op.kind for op in programs.deployed["predict"].ops}
-    return "running" if "batch_norm_frozen" in kinds else "none"
+    folded = programs.simplified.record.get("norms")
+    return "running" if folded or "batch_norm_frozen" in kinds else "none"

@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from regrow.program import Op, Program, Role, Value
+from regrow.values import Mask
 from regrow_exporter.capture import TRACE_BATCH, Captured, capture_loss, labelled, loss_function, tried
 from regrow_exporter.differentiate import differentiate
 from regrow_exporter.graph import Graph, cut, dependents
@@ -20,6 +23,7 @@ from regrow_exporter.importer import Context, import_nodes
 from regrow_exporter.metric import FITTED, Head, import_fit, keep_statistics
 from regrow_exporter.ops import IMPORT, VJP
 from regrow_exporter.rule import Rule, import_rule
+from regrow_exporter.simplify import AS_CAPTURED, Simplified, simplify
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Programs:
     gradient: Program | None  # loss and "grad:<name>", for verification only; a fit has none
     outputs: int
     statistics: tuple[str, ...]  # "stat:<name>", made by finish and read by predict
+    simplified: Simplified = AS_CAPTURED  # frozen tensors that differ from the module's
 
 
 def width(module: nn.Module, shape: tuple[int, ...]) -> int:
@@ -68,8 +73,14 @@ def capture(
     return capture_loss(module, torch.zeros(TRACE_BATCH, *shape), y, loss_function(loss, loss_args), head)
 
 
-def build(learner: Learner, *, transductive: bool = False, captured: Captured | None = None) -> Programs:
-    """Capture (unless that was done), import, differentiate, split.
+def build(
+    learner: Learner,
+    *,
+    transductive: bool = False,
+    captured: Captured | None = None,
+    simplified: bool = False,
+) -> Programs:
+    """Capture (unless that was done), import, simplify where asked, differentiate, split.
 
     A transductive predict normalises by its own queries.
     """
@@ -78,11 +89,17 @@ def build(learner: Learner, *, transductive: bool = False, captured: Captured | 
         captured = capture(learner.module, learner.shape, learner.loss, learner.loss_args, learner.head)
     graph = _declare(learner, outputs)
     context = Context(graph, {"active": "active"})
-    loss, output, *features = import_nodes(context, captured, _placeholders(captured), IMPORT)
+    results = import_nodes(context, captured, _placeholders(captured), IMPORT)
+    statistics, made = context.statistics, AS_CAPTURED
+    if simplified:
+        graph, names, made = simplify(graph, results, statistics, *_weights(learner))
+        results = tuple(names[name] for name in results)
+        statistics = {norm: (names[mean], names[var]) for norm, (mean, var) in statistics.items()}
+    loss, output, *features = results
     forward = list(graph.ops)
     stats = {
         f"stat:{norm}.{part}": value
-        for norm, pair in ({} if transductive else context.statistics).items()
+        for norm, pair in ({} if transductive else statistics).items()
         for part, value in zip(("mean", "var"), pair, strict=True)
     }
     if learner.head:
@@ -90,7 +107,14 @@ def build(learner: Learner, *, transductive: bool = False, captured: Captured | 
     else:
         gradient, deployed = _stepped(graph, learner, loss, stats)
     deployed["predict"] = _predict(graph, forward, output, stats)
-    return Programs(deployed, gradient, outputs, tuple(stats))
+    return Programs(deployed, gradient, outputs, tuple(stats), made)
+
+
+def _weights(learner: Learner) -> tuple[dict[str, NDArray[Any]], dict[str, Mask]]:
+    """Every tensor, and of those of which only a part moves, where the rest is zero."""
+    tensors = {name: tensor.numpy() for name, tensor in learner.tensors().items()}
+    zeros = {n: np.asarray(~moves.numpy() & (tensors[n] == 0)) for n, moves in learner.moves.items()}
+    return tensors, zeros
 
 
 def _stepped(

@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from regrow.cli.command import Command, emit, human_bytes, table
@@ -182,7 +183,21 @@ def _head(f: dict[str, Any]) -> str:
         ("sparsity", f"{f['sparsity']:.1%} of all weights are pruned"),
     ]
     rows += [("sparse tensors", sparse_text(f["sparse"]))] if f["sparse"] else []
+    rows += simplified_rows(f["provenance"])
     return table(rows)
+
+
+def simplified_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the exporter took out of the network, in words; no row where it left it as it was."""
+    found = provenance.get("simplified")
+    if not isinstance(found, dict):
+        return []
+    channels = found.get("channels", {})
+    parts = [
+        f"{channels.get('removed', 0)} of {channels.get('of', 0)} channels removed",
+        f"{found.get('norms', 0)} norms and {found.get('constants', 0)} constants folded",
+    ]
+    return [("simplified", ", ".join(parts))]
 
 
 def _rollback(rise: float) -> str:
