@@ -20,6 +20,7 @@ from regrow_exporter.budget import candidates, parse_budget
 from regrow_exporter.capture import NO_ARGS, Captured, labelled, loss_function, loss_options
 from regrow_exporter.choose import Chosen, check_open, choose, measured_drafts, stated
 from regrow_exporter.draft import Draft
+from regrow_exporter.given import Given
 from regrow_exporter.learners import Moving, check_head, fitting, is_metric, make_rule, stepping
 from regrow_exporter.masks import merged
 from regrow_exporter.measure import Drawn, Episodes, draw
@@ -30,7 +31,7 @@ from regrow_exporter.precision import PRECISIONS, settle, stored
 from regrow_exporter.prepare import prepared
 from regrow_exporter.programs import Learner, Programs, build, capture, width
 from regrow_exporter.stages import Silent, Stages
-from regrow_exporter.verify import Given, verify
+from regrow_exporter.verify import verify
 from regrow_exporter.verify_fit import verify_fit
 from regrow_exporter.write import write_checked, write_onnx
 

@@ -10,7 +10,6 @@ network may or may not hit a ReLU that sits on its kink, and then says nothing a
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -22,6 +21,7 @@ from regrow import reference, selftest
 from regrow.errors import UnsupportedError
 from regrow.program import Program
 from regrow_exporter.capture import labelled
+from regrow_exporter.given import Given, computed, moved_to
 from regrow_exporter.onnx_run import OnnxGraph
 from regrow_exporter.onnx_writer import write_adapt, write_single
 from regrow_exporter.oracle import Oracle, oracle
@@ -45,18 +45,6 @@ JITTERED_RUNS = 4
 
 class VerificationError(UnsupportedError):
     """The exported program does not compute what torch computes; nothing was written."""
-
-
-@dataclass(frozen=True, eq=False)
-class Given:
-    """A network before it was simplified, and in fp64 what its simplified programs read.
-
-    The programs are proven to compute what the network does as it was given. Where its weights are then
-    rounded further than fp32, the engine is held to these proven programs, on the rounded weights.
-    """
-
-    learner: Learner
-    env: Arrays
 
 
 def verification_episode(learner: Learner, outputs: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
@@ -126,28 +114,11 @@ def verify(
         singles.append(oracle(given.learner, x, y, steps, torch.float32, jitter))
         done(0.67 + 0.24 * (jitter + 1) / JITTERED_RUNS)
     if given.learner.module is not learner.module:
-        proven = _computed(learner, programs, env, steps)
+        proven = computed(learner, programs, env, steps)
         singles = [moved_to(proven, exact, single) for single in singles]
         exact = proven
     figures["engines"] = {"onnx": _check_onnx(learner, programs, env, exact, singles, steps)}
     return figures
-
-
-def _computed(learner: Learner, programs: Programs, env: Arrays, steps: int) -> Oracle:
-    """What the programs compute in fp64."""
-    assert programs.gradient is not None
-    out = reference.run(programs.gradient, env)
-    known, losses = reference.adapt(programs.deployed, env, steps)
-    output = reference.run(programs.deployed["predict"], known)["logits"]
-    grads = {n: out[f"grad:{n}"] for n in learner.adaptable}
-    return Oracle(float(out["loss"]), grads, {n: known[n] for n in learner.adaptable}, tuple(losses), output)
-
-
-def moved_to(truth: Oracle, exact: Oracle, single: Oracle) -> Oracle:
-    """`single` as far from `truth` as it was from `exact`."""
-    grads = {n: truth.grads[n] + (g - exact.grads[n]) for n, g in single.grads.items()}
-    params = {n: truth.params[n] + (p - exact.params[n]) for n, p in single.params.items()}
-    return replace(truth, grads=grads, params=params)
 
 
 def _check_graph(

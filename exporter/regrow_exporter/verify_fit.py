@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from regrow import reference
+from regrow_exporter.given import Given, moved_to
 from regrow_exporter.onnx_run import OnnxGraph
 from regrow_exporter.onnx_writer import write_adapt
 from regrow_exporter.oracle import Oracle, fitted_oracle
@@ -25,12 +26,10 @@ from regrow_exporter.verify import (
     GRADIENT_FLOOR,
     JITTERED_RUNS,
     SHARE,
-    Given,
     VerificationError,
     errors,
     judge_graph,
     moved,
-    moved_to,
     verification_episode,
     worst_of,
 )

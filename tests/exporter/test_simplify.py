@@ -179,6 +179,19 @@ def test_constants_are_computed_once():
     assert max(errors.values()) < verify.GRAPH_LIMIT
 
 
+def test_the_norm_of_a_constant_makes_no_noise():
+    """A constant that fp32 cannot take the mean of exactly comes out of the norm as the shift itself."""
+    module, masks = dead("plain")
+    with torch.no_grad():
+        module.first.bias[:] = 0.1
+    made = learner(module, SHAPE, masks=masks)
+    programs, _ = proven(made)
+    scale = programs.simplified.tensors["first_norm.weight"]
+    kept = made.tensors()["first_norm.weight"].numpy()
+    assert (scale == 0).sum() == 1
+    assert set(scale[scale != 0].astype(np.float32)) == set(kept[[1, 2, 4, 6, 7]])
+
+
 def test_a_transductive_predict_is_cut_too():
     module, masks = dead("plain")
     programs, errors = proven(learner(module, SHAPE, masks=masks), transductive=True)

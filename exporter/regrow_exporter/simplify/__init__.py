@@ -18,7 +18,7 @@ from regrow.values import Mask
 from regrow_exporter.graph import Graph, needed
 from regrow_exporter.simplify.constants import fold_constants
 from regrow_exporter.simplify.coupling import Coupling
-from regrow_exporter.simplify.cut import cut_channels, replayed
+from regrow_exporter.simplify.cut import cut_channels, replayed, still_constants
 from regrow_exporter.simplify.known import constants
 from regrow_exporter.simplify.net import LAYERS, Array, Floats, Net, widened
 from regrow_exporter.simplify.norms import fold_norms
@@ -72,13 +72,14 @@ def simplify(
     cut = sorted(kept.keys() & frozen.keys())
     # Vectors are as long as the rows of the layer they belong to.
     shapes = {n: list(net.values[n].shape) for n in cut if len(net.values[n].shape) > 1}
+    still_constants(net, known, kept)
     cut_channels(net, known, kept)
-    if not (cut or record["constants"] or record["norms"]):
+    changed = {n: a for n, a in net.tensors.items() if a is not frozen.get(n)}
+    if not changed:
         return graph, {name: name for name in graph.values}, AS_CAPTURED
     after = _rows(net.ops, net)
     record |= {"channels": {"removed": before - after, "of": before}, "shapes": shapes}
     small, names = replayed(net)
-    changed = {n: a for n, a in net.tensors.items() if a is not frozen.get(n)}
     return small, names, Simplified(changed, record)
 
 

@@ -34,6 +34,20 @@ def cut_channels(net: Net, known: Mapping[str, Known], kept: Kept) -> None:
         net.values[name] = replace(net.values[name], shape=array.shape)
 
 
+def still_constants(net: Net, known: Mapping[str, Known], kept: Kept) -> None:
+    """Scale by zero what a norm by the batch's own statistics makes a constant of anyway.
+
+    In fp32 a constant and its mean may differ by a rounding, which the norm divides by next to nothing.
+    """
+    for norm in [op for op in net.ops if op.kind == "batch_norm" and op.outputs[0] in known]:
+        x, gamma, beta = norm.inputs
+        constant = np.isfinite(known[norm.outputs[0]].constants)
+        if gamma in net.tensors and net.tensors[gamma][constant].any():
+            name = net.put(gamma, np.where(constant, 0.0, net.tensors[gamma]), f"{gamma}.folded")
+            kept |= {name: kept[gamma]} if gamma in kept else {}
+            net.replace({norm.outputs[0]: replace(norm, inputs=(x, name, beta))})
+
+
 def _attrs(net: Net, op: Op, kept: Kept) -> Mapping[str, Attr]:
     """What an op says about sizes."""
     if op.kind in ("reshape", "full") and op.outputs[0] in kept:

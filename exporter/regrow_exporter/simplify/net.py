@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -88,12 +87,3 @@ def bias_of(weight: str) -> str:
 def with_bias(op: Op, name: str) -> Op:
     """The layer with another bias."""
     return replace(op, inputs=(*op.inputs[:2], name))
-
-
-def readers(ops: Iterable[Op]) -> dict[str, list[Op]]:
-    """Which ops read a value."""
-    made: dict[str, list[Op]] = {}
-    for op in ops:
-        for name in dict.fromkeys(op.inputs):
-            made.setdefault(name, []).append(op)
-    return made
