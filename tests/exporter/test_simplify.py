@@ -150,12 +150,30 @@ def test_a_filter_that_can_grow_back_is_not_dead(update):
     assert max(errors.values()) < verify.GRAPH_LIMIT
 
 
-def test_a_filter_that_adapts_where_it_is_kept_is_dead_for_those_behind_it():
-    """The filter itself stays, but what it gives is a constant, which later layers need not read."""
+def test_what_an_adaptable_layer_reads_stays():
+    """The gradient of its weights is real where its input is constant; the layers before lose their own."""
     module, masks = dead("unpadded")
     made = learner(module, DEAD["unpadded"][2], ("head.*", "low.*"), masks)
     programs, _ = proven(made)
     assert programs.simplified.record["channels"]["removed"] == 3
+    assert "second.weight" in programs.simplified.tensors
+    assert programs.simplified.tensors["second.weight"].shape[:2] == (6, 5)
+
+
+def test_a_constant_that_scales_the_input_is_folded():
+    class Scaling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.rand(4, 3))
+            self.head = nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.head(x.flatten(1)[:, :3] * (self.scale * 2).mean(0))
+
+    torch.manual_seed(0)
+    programs, errors = proven(learner(Scaling(), SHAPE))
+    assert programs.simplified.record["constants"] == 1
+    assert max(errors.values()) < verify.GRAPH_LIMIT
 
 
 def test_constants_are_computed_once():

@@ -80,6 +80,7 @@ def simplify(
     after = _rows(net.ops, net)
     record |= {"channels": {"removed": before - after, "of": before}, "shapes": shapes}
     small, names = replayed(net)
+    names |= {old: names[new] for old, new in zip(outputs, net.outputs, strict=True)}
     return small, names, Simplified(changed, record)
 
 
