@@ -123,7 +123,7 @@ def _text(made: Exported) -> str:
     ]
     key, what = ("fit", "fit") if made.manifest.rule.kind == "metric" else ("gradient", "step-1 gradient")
     for name, e in checks["engines"].items():
-        lost = f"{e[key]:.1e} (torch fp32 loses {e[f'{key}_torch']:.1e})"
+        lost = e.get("refused") or f"{e[key]:.1e} (torch fp32 loses {e[f'{key}_torch']:.1e})"
         rows.append((f"{name} engine, {what}", lost))
     rows.append(("accuracy", accuracy(made.manifest.provenance["accuracy"])))
     return "\n\n".join([*choice_tables(made.choice), table(rows)])

@@ -25,10 +25,11 @@ from regrow_exporter.masks import merged
 from regrow_exporter.measure import Drawn, Episodes, draw
 from regrow_exporter.metric import HEAD
 from regrow_exporter.onnx_writer import write_single
-from regrow_exporter.pack import Description, pack, self_test, significant, versions
+from regrow_exporter.pack import Description, pack, significant, versions
 from regrow_exporter.precision import PRECISIONS, settle
 from regrow_exporter.prepare import prepared
 from regrow_exporter.programs import Learner, Programs, build, capture, width
+from regrow_exporter.self_test import self_test
 from regrow_exporter.stages import Silent, Stages
 from regrow_exporter.verify import verify
 from regrow_exporter.verify_fit import verify_fit
@@ -195,17 +196,18 @@ def _finish(
     """Prove the draft, measure it where nobody has, and write it."""
     made, measured = chosen.draft, chosen.measured
     parts, steps = (made.learner, made.programs, made.env), job.about.steps
-    says = "verifying against torch in fp64, and the engine in fp32"
+    says = "verifying against torch in fp64, and the engines in fp32"
     stages.at(says, 0.05)
     told: Callable[[float], None] = lambda share: stages.at(says, 0.05 + 0.8 * share)  # noqa: E731
-    proof = verify_fit(*parts, told) if made.learner.head else verify(*parts, steps, told)
+    ship = made.unwritten()
+    proof = verify_fit(*parts, told, ship) if made.learner.head else verify(*parts, steps, told, ship)
     if drawn is not None and measured is None:
         (measured,) = measured_drafts([made], drawn, stages)
     stages.at("packing", 0.85)
     manifest = replace(
         made.manifest,
         verification=significant(proof, 3),
-        selftest=self_test(*parts, steps),
+        selftest=self_test(made, steps),
         provenance={
             **made.manifest.provenance,
             "loss": {"name": job.loss, "args": job.loss_args},

@@ -49,7 +49,10 @@ class Programs:
     """The programs, and what feeds them."""
 
     deployed: Mapping[str, Program]  # prefix, step, finish, predict
-    gradient: Program | None  # loss and "grad:<name>", for verification only; a fit has none
+    # For verification only, and a fit has neither: loss and "grad:<name>" at once, and as prefix, step and
+    # finish whose step replaces each parameter by its gradient, so that any engine can be asked for it.
+    gradient: Program | None
+    slope: Mapping[str, Program]
     outputs: int
     statistics: tuple[str, ...]  # "stat:<name>", made by finish and read by predict
 
@@ -85,24 +88,27 @@ def build(learner: Learner, *, transductive: bool = False, captured: Captured | 
         for norm, pair in ({} if transductive else context.statistics).items()
         for part, value in zip(("mean", "var"), pair, strict=True)
     }
+    gradient: Program | None = None
+    slope: dict[str, Program] = {}
     if learner.head:
-        gradient, deployed = None, _fitted(graph, learner, loss, features[0], stats)
+        deployed = _fitted(graph, learner, loss, features[0], stats)
     else:
-        gradient, deployed = _stepped(graph, learner, loss, stats)
+        gradient, slope, deployed = _stepped(graph, learner, loss, stats)
     deployed["predict"] = _predict(graph, forward, output, stats)
-    return Programs(deployed, gradient, outputs, tuple(stats))
+    return Programs(deployed, gradient, slope, outputs, tuple(stats))
 
 
 def _stepped(
     graph: Graph, learner: Learner, loss: str, stats: Mapping[str, str]
-) -> tuple[Program, dict[str, Program]]:
-    """The gradient, and the programs of a rule that steps along it."""
+) -> tuple[Program, dict[str, Program], dict[str, Program]]:
+    """The gradient, in both forms, and the programs of a rule that steps along it."""
     forward = list(graph.ops)
     grads = differentiate(graph, loss, learner.adaptable, VJP)
     gradient = cut(graph, graph.ops, {"loss": loss, **{f"grad:{n}": g for n, g in grads.items()}})
+    slope = _split(graph, forward, learner.adaptable, loss, grads, stats)
     new = _updates(graph, learner, grads)
     moving = [*learner.adaptable, *(name for name in new if name.startswith("state:"))]
-    return gradient, _split(graph, forward, moving, loss, new, stats)
+    return gradient, slope, _split(graph, forward, moving, loss, new, stats)
 
 
 def _fitted(

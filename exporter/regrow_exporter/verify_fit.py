@@ -1,7 +1,7 @@
 """Prove the export of a metric head as `verify` proves a rule that steps; there is no gradient to check.
 
 Two fits follow each other, the second with other labels for the same samples, so that it adds to the first:
-(a) the numpy reference matches torch in fp64 to 1e-9 per tensor in losses, fits and answers; (b) the fp32
+(a) the numpy reference matches torch in fp64 to 1e-9 per tensor in losses, fits and answers; (b) each fp32
 engine's first fit is within 8x of what torch loses in fp32, floor 1e-5; (c) so is what both fits made, floor
 1e-4. A fit has no decision that could flip.
 """
@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from regrow import reference
-from regrow_exporter.onnx_run import OnnxGraph
-from regrow_exporter.onnx_writer import write_adapt
+from regrow.bundle import Bundle
 from regrow_exporter.oracle import Oracle, fitted_oracle
 from regrow_exporter.programs import Learner, Programs
+from regrow_exporter.provers import Prover, provers
 from regrow_exporter.verify import (
     DRIFT_FLOOR,
     ENGINE_FACTOR,
@@ -37,11 +37,16 @@ Rounds = Sequence[tuple[NDArray[np.float32], NDArray[Any]]]
 
 
 def verify_fit(
-    learner: Learner, programs: Programs, env: Arrays, done: Callable[[float], None] = lambda share: None
+    learner: Learner,
+    programs: Programs,
+    env: Arrays,
+    done: Callable[[float], None] = lambda share: None,
+    shipped: Bundle | None = None,
 ) -> dict[str, Any]:
     """All three checks; returns the figures for the manifest or raises VerificationError.
 
-    `done` is told the share of the work that is behind.
+    onnxruntime is always proven, the other engines present on the bundle that is `shipped`. `done` is told
+    the share of the work that is behind.
     """
     x, y = verification_episode(learner, programs.outputs)
     rounds = [(x, y), (x, np.roll(y, 1))]
@@ -58,7 +63,12 @@ def verify_fit(
     for jitter in range(JITTERED_RUNS):
         singles.append(fitted_oracle(learner, rounds, torch.float32, jitter))
         done(0.6 + 0.3 * (jitter + 1) / JITTERED_RUNS)
-    figures["engines"] = {"onnx": _check_onnx(programs, env, rounds, exact, singles)}
+    figures["engines"] = {
+        name: {"refused": prover}
+        if isinstance(prover, str)
+        else _check_engine(name, prover, env, rounds, exact, singles)
+        for name, prover in provers(programs, env, shipped).items()
+    }
     return figures
 
 
@@ -82,34 +92,28 @@ def _check_graph(
     return judge_graph({what: worst_of(figures[what] for figures in worst) for what in worst[0]})
 
 
-def _check_onnx(
-    programs: Programs,
+def _check_engine(
+    name: str,
+    engine: Prover,
     env: Arrays,
     rounds: Rounds,
     exact: Sequence[Oracle],
     singles: Sequence[Sequence[Oracle]],
 ) -> dict[str, float]:
-    adapt = OnnxGraph(write_adapt(programs.deployed, env))
     figures: dict[str, float] = {}
-    known, base = dict(env), {name: env[name] for name in exact[0].params}
+    known, base = dict(env), {n: env[n] for n in exact[0].params}
     for i, (what, floor) in enumerate((("fit", GRADIENT_FLOOR), ("drift", DRIFT_FLOOR))):
-        out = adapt.run({**known, "x": rounds[i][0], "y": rounds[i][1]}, steps=1)
-        known |= {_carried(name): value for name, value in out.items() if name.startswith("new")}
+        x, y = rounds[i]
+        known |= engine.adapt({**known, "x": x, "y": y}, 1)
         truth = moved(exact[i].params, base)
-        found = errors(moved({name: out[f"new:{name}"] for name in base}, base), truth, SHARE)
+        found = errors(moved({n: known[n] for n in base}, base), truth, SHARE)
         lost = worst_of(errors(moved(single[i].params, base), truth, SHARE) for single in singles)
-        for name, error in found.items():
-            limit = max(ENGINE_FACTOR * lost[name], floor)
+        for parameter, error in found.items():
+            limit = max(ENGINE_FACTOR * lost[parameter], floor)
             if not error <= limit:
                 raise VerificationError(
-                    f"verify: onnx: {what} of {name}: off by {error:.2e}, expected at most {limit:.2e} "
-                    "(8x what torch loses in fp32); the export is refused"
+                    f"verify: {name}: {what} of {parameter}: off by {error:.2e}, expected at most "
+                    f"{limit:.2e} (8x what torch loses in fp32); the export is refused"
                 )
         figures |= {what: max(found.values()), f"{what}_torch": max(lost.values())}
     return figures
-
-
-def _carried(output: str) -> str:
-    """The input that an output of the adapt graph continues."""
-    kind, _, name = output.partition(":")
-    return f"state:{name}" if kind == "newstate" else f"param:{name}"

@@ -111,6 +111,11 @@ def write(path: StrPath, manifest_: Manifest, tensors: Mapping[str, Array]) -> s
     return container.write(path, tensors, {METADATA_KEY: text})
 
 
+def unwritten(place: str, manifest_: Manifest, tensors: Mapping[str, Array]) -> Bundle:
+    """What `read` would make of these once they are written; it has no digest yet."""
+    return _assemble(place, dumps(manifest_.to_json(), f"{place}: manifest"), dict(tensors), "")
+
+
 def read(path: StrPath) -> Bundle:
     """Open a bundle; any doubt about it is a BundleError."""
     file = container.read(path)
