@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 import regrow
 from regrow import bundle, reference
 from regrow.manifest import (
-    Adaptable,
     BatchNorm,
     InputSpec,
     Manifest,
@@ -26,6 +25,7 @@ from regrow.manifest import (
     SelfTest,
     TensorSpec,
 )
+from regrow.moves import Adaptable
 from regrow.plan import peak_bytes
 from regrow.program import Program
 from regrow.values import Values

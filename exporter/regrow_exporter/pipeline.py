@@ -14,7 +14,8 @@ from torch import nn
 
 from regrow.episodes import Source
 from regrow.errors import UnsupportedError
-from regrow.manifest import Adaptable, BatchNorm, InputSpec, Manifest
+from regrow.manifest import BatchNorm, InputSpec, Manifest
+from regrow.moves import Positions
 from regrow.values import Values
 from regrow_exporter.budget import candidates, parse_budget
 from regrow_exporter.capture import NO_ARGS, Captured, labelled, loss_function, loss_options
@@ -37,7 +38,7 @@ from regrow_exporter.write import write_checked, write_onnx
 
 # A manifest holds finite numbers only; no loss in fp32 rises by more.
 UNBOUNDED = float(np.finfo(np.float32).max)
-MOVES: tuple[Adaptable, ...] = ("kept", "pruned", "all")
+MOVES: tuple[Positions, ...] = ("kept", "pruned", "all")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def export(
     loss: str = "cross_entropy",
     loss_args: Mapping[str, Any] = NO_ARGS,
     masks: Mapping[str, torch.Tensor] | str | None = None,
-    update: Adaptable = "kept",
+    update: Positions = "kept",
     precision: Values | Literal["auto"] = "fp32",
     max_drop: float = 0.5,
     budget: str | Sequence[str] = (),
@@ -104,7 +105,8 @@ def export(
     With `episodes` the accuracy before and after adaptation is measured and stated in the manifest. Then
     `precision="auto"` takes the smallest that drops at most `max_drop` accuracy points, and `budget` ("64KiB"
     of peak memory, "delta:4KiB", "5ms"; one or several) the adaptable set that fits and gains most per byte.
-    `adaptable` is ["head.*"] unless given; under a budget it is one more candidate.
+    `adaptable` is ["head.*"] unless given; under a budget it is one more candidate. A pattern may end in
+    rows, such as "conv.weight[0:16]" or "@head[3,5]": of these parameters only those output channels move.
 
     A metric rule such as `prototype` is fitted in one step without a gradient. Its head takes the place of
     the layer `head` (None: the network's output already is the features) and has room for `ways` classes
@@ -126,7 +128,7 @@ def export(
     if metric:
         moving = fitting(whole, example, made_rule, head, ways, kept)
     else:
-        moving = stepping(whole, made_rule, steps, own, meta, kept, update)
+        moving = stepping(whole, made_rule, steps, own, meta, kept, update, budgets)
     shape = tuple(example.shape[1:])
     outputs = width(whole, shape)
     job = Job(
