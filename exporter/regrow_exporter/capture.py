@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map
 
 from regrow.errors import UnsupportedError
 from regrow_exporter.resolve import resolve
+from regrow_exporter.ties import ties
 
 # torch.export specialises on sizes 0 and 1, so the traced batch is neither, nor a likely layer width.
 TRACE_BATCH = 6
@@ -161,7 +162,10 @@ def entering(module: nn.Module, path: str) -> Iterator[list[torch.Tensor]]:
 
 def capture_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor, loss: Loss, head: str = "") -> Captured:
     """Capture `model` under `loss`; outputs are (loss, model output), and what enters `head` if given."""
-    return _capture(_WithLoss(model, loss, head), (x, y), batched=2, strip="model.")
+    captured = _capture(_WithLoss(model, loss, head), (x, y), batched=2, strip="model.")
+    tied = ties(model)
+    first = {node: (kind, tied.get(name, name)) for node, (kind, name) in captured.placeholders.items()}
+    return replace(captured, placeholders=first)
 
 
 def capture_function(module: nn.Module, inputs: Sequence[Any], batched: int = 0) -> Captured:

@@ -15,8 +15,9 @@ from regrow_exporter.capture import NO_ARGS, labelled
 from regrow_exporter.metric import HEAD, attach
 from regrow_exporter.programs import Learner
 from regrow_exporter.resolve import resolve
-from regrow_exporter.rows import Selected, selected
+from regrow_exporter.rows import Selected, as_ranges, selected
 from regrow_exporter.rule import MetricRule, Rule, Still, rates_for
+from regrow_exporter.ties import first_names, named_shapes, ties
 
 Masks = Mapping[str, torch.Tensor]
 
@@ -109,14 +110,23 @@ def stepping(
     budgets: Sequence[Budget] = (),
 ) -> Moving:
     """A rule that steps along the gradient of what `adaptable` names."""
-    shapes = {n: tuple(p.shape) for n, p in module.named_parameters()}
-    chosen = selected(shapes, adaptable) if adaptable else Selected((), {})
+    chosen = _tied(selected(named_shapes(module), adaptable), ties(module)) if adaptable else Selected((), {})
     if budgets and chosen.rows:
         raise UnsupportedError(
             f"export: budget {', '.join(repr(b.text) for b in budgets)} beside rows of "
             f"{', '.join(chosen.rows)}: a budget chooses among whole parameters; give one or the other"
         )
     return Moving(rule, steps, chosen.names, meta, masks, update, rows=chosen.rows)
+
+
+def _tied(chosen: Selected, tied: Mapping[str, str]) -> Selected:
+    """A tensor of several names moves where any of them lets it."""
+    whole = {tied.get(n, n) for n in chosen.names if n not in chosen.rows}
+    rows: dict[str, set[int]] = {}
+    for name, ranges in chosen.rows.items():
+        if (first := tied.get(name, name)) not in whole:
+            rows.setdefault(first, set()).update(i for start, stop in ranges for i in range(start, stop))
+    return Selected(first_names(chosen.names, tied), {n: as_ranges(own) for n, own in rows.items()})
 
 
 def fitting(

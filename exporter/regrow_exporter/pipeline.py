@@ -32,6 +32,7 @@ from regrow_exporter.prepare import prepared
 from regrow_exporter.programs import Learner, Programs, build, capture, width
 from regrow_exporter.self_test import self_test
 from regrow_exporter.stages import Silent, Stages
+from regrow_exporter.ties import first_names, named_shapes, ties
 from regrow_exporter.verify import verify
 from regrow_exporter.verify_fit import verify_fit
 from regrow_exporter.write import write_checked, write_onnx
@@ -156,12 +157,12 @@ def export(
     stages.at("capturing and differentiating", 0.01)
     # Neither the adaptable set nor the values of the weights change what is captured.
     captured = capture(whole, shape, loss, job.loss_args, moving.head)
-    shapes = {n: tuple(p.shape) for n, p in whole.named_parameters()}
+    sets = candidates(named_shapes(whole), own) if budgets else {}
     chosen = choose(
         lambda names, precision, programs: _draft(job, names, precision, captured, programs),
         [p for p in PRECISIONS if precision in (p, "auto")],
         moving.names,
-        candidates(shapes, own) if budgets else {},
+        {label: first_names(names, ties(whole)) for label, names in sets.items()},
         drawn,
         budgets,
         max_drop,

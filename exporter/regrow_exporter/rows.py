@@ -35,7 +35,7 @@ def selected(shapes: Shapes, patterns: Sequence[str]) -> Selected:
     for pattern, (base, index) in indexed.items():
         for name in select(shapes, [base]):
             chosen.setdefault(name, set()).update(_rows(pattern, index, name, shapes[name]))
-    rows = {n: _ranges(chosen[n]) for n in shapes if n in chosen and n not in whole}
+    rows = {n: as_ranges(chosen[n]) for n in shapes if n in chosen and n not in whole}
     # All rows are the whole parameter, and cheaper to say so.
     rows = {n: r for n, r in rows.items() if r != ((0, shapes[n][0]),)}
     return Selected(tuple(n for n in shapes if n in whole or n in chosen), rows)
@@ -66,7 +66,8 @@ def _rows(pattern: str, index: str, name: str, shape: Sequence[int]) -> set[int]
     return made
 
 
-def _ranges(rows: set[int]) -> Ranges:
+def as_ranges(rows: set[int]) -> Ranges:
+    """The fewest ranges that hold just these rows."""
     made: list[tuple[int, int]] = []
     for row in sorted(rows):
         if made and made[-1][1] == row:
