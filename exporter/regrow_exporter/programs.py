@@ -12,13 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from regrow.errors import UnsupportedError
 from regrow.program import Op, Program, Role, Value
 from regrow_exporter.capture import TRACE_BATCH, Captured, capture_loss, labelled, loss_function, tried
-from regrow_exporter.differentiate import differentiate
+from regrow_exporter.differentiate import differentiate, undifferentiable
 from regrow_exporter.graph import Graph, cut, dependents
 from regrow_exporter.importer import Context, import_nodes
 from regrow_exporter.metric import FITTED, Head, import_fit, keep_statistics
 from regrow_exporter.ops import IMPORT, VJP
+from regrow_exporter.refusal import UnsupportedOpsError
 from regrow_exporter.rule import Rule, import_rule
 
 
@@ -81,7 +83,12 @@ def build(learner: Learner, *, transductive: bool = False, captured: Captured | 
         captured = capture(learner.module, learner.shape, learner.loss, learner.loss_args, learner.head)
     graph = _declare(learner, outputs)
     context = Context(graph, {"active": "active"})
-    loss, output, *features = import_nodes(context, captured, _placeholders(captured), IMPORT)
+    try:
+        loss, output, *features = import_nodes(context, captured, _placeholders(captured), IMPORT)
+        if not learner.head and (lacking := undifferentiable(graph, learner.adaptable, VJP)):
+            raise UnsupportedOpsError(lacking)
+    except UnsupportedOpsError as error:
+        raise UnsupportedOpsError(_problems(context, learner, error)) from None
     forward = list(graph.ops)
     stats = {
         f"stat:{norm}.{part}": value
@@ -96,6 +103,28 @@ def build(learner: Learner, *, transductive: bool = False, captured: Captured | 
         gradient, slope, deployed = _stepped(graph, learner, loss, stats)
     deployed["predict"] = _predict(graph, forward, output, stats)
     return Programs(deployed, gradient, slope, outputs, tuple(stats))
+
+
+def _problems(context: Context, learner: Learner, error: UnsupportedOpsError) -> list[str]:
+    """Everything in the way, where something is: of the network, of its gradient and of its rule."""
+    made = list(error.problems)
+    if learner.head:
+        return made
+    moving = list(learner.adaptable)
+    for name, read in context.stand_ins.items():
+        moving += [name] if dependents(context.graph.ops, moving).intersection(read) else []
+    made += undifferentiable(context.graph, moving, VJP)
+    # Gradients stand in for themselves: the rule is asked for its own ops only.
+    alone, tensors = _declare(learner, 1), learner.tensors()
+    grads = {n: alone.declare(f"grad:{n}", alone.values[n]) for n in learner.adaptable}
+    params = {n: tensors[n] for n in learner.adaptable}
+    try:
+        import_rule(alone, learner.rule, learner.meta, params, grads, IMPORT)
+    except UnsupportedOpsError as other:
+        made += other.problems
+    except UnsupportedError as other:
+        made.append(f"the rule: {str(other).removeprefix('export: ')}")
+    return made
 
 
 def _stepped(
