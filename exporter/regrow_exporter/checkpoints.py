@@ -14,7 +14,7 @@ from regrow import checkpoint, selftest
 from regrow.checkpoint import Checkpoint
 from regrow.episodes import Source, open_source, sample
 from regrow.errors import BundleError, UnsupportedError
-from regrow.manifest import Adaptable
+from regrow.moves import Positions
 from regrow.values import Values
 from regrow_exporter.learners import is_metric, make_rule
 from regrow_exporter.measure import Episodes
@@ -36,7 +36,7 @@ def export_checkpoint(
     head: str | None = HEAD,
     ways: int | None = None,
     steps: int | None = None,
-    update: Adaptable = "kept",
+    update: Positions = "kept",
     precision: Values | Literal["auto"] = "fp32",
     max_drop: float = 0.5,
     budget: str | Sequence[str] = (),

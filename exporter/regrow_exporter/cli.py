@@ -70,7 +70,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     module.add_argument("--weights", help="its state dict, a .safetensors file")
     module.add_argument("--example", help="a few real samples, .npy or .npz with x, as the model takes them")
     module.add_argument("--adaptable", action="append", metavar="GLOB",
-                        help="what may change: globs, @head, @norm+bias, @last:N; repeatable")  # fmt: skip
+                        help="what may change: globs, @head, @norm+bias, @last:N, each with rows (output "
+                        "channels) at its end where only they move: 'conv.weight[0:16]', '@head[3,5]'; "
+                        "repeatable")  # fmt: skip
     module.add_argument("--lr", type=float, default=0.01)
     module.add_argument("--loss", default="cross_entropy",
                         help="cross_entropy, mse, bce, or package.module:function of outputs and class "
@@ -127,7 +129,7 @@ def _text(made: Exported) -> str:
     ]
     key, what = ("fit", "fit") if made.manifest.rule.kind == "metric" else ("gradient", "step-1 gradient")
     for name, e in checks["engines"].items():
-        lost = f"{e[key]:.1e} (torch fp32 loses {e[f'{key}_torch']:.1e})"
+        lost = e.get("refused") or f"{e[key]:.1e} (torch fp32 loses {e[f'{key}_torch']:.1e})"
         rows.append((f"{name} engine, {what}", lost))
     rows.append(("accuracy", accuracy(made.manifest.provenance["accuracy"])))
     return "\n\n".join([*choice_tables(made.choice), table(rows)])

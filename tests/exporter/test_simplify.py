@@ -15,7 +15,8 @@ from torch import nn
 import regrow
 from regrow import bundle, selftest
 from regrow.cli.inspect import describe, render
-from regrow_exporter import export, pipeline, verify
+from regrow_exporter import deviation, export, pipeline, verify
+from regrow_exporter.drafting import environment
 from regrow_exporter.programs import build
 from regrow_exporter.simplify import coupling, norms, reading
 from regrow_trainer.rules.momentum import momentum
@@ -34,7 +35,7 @@ def proven(made, **options):
     """The simplified programs and their errors against the network as it is, in fp64."""
     programs = build(made, simplified=True, **options)
     x, y = verify.verification_episode(made, programs.outputs)
-    env = pipeline._environment(made, programs) | programs.simplified.tensors
+    env = environment(made, programs) | programs.simplified.tensors
     env |= {"x": x, "y": y, "active": np.ones(programs.outputs, np.bool_)}
     exact = verify.oracle(made, x, y, STEPS, torch.float64)
     return programs, verify._check_graph(made, programs, env, exact, STEPS)
@@ -66,7 +67,7 @@ def test_dead_channels_go_and_the_proof_still_holds(name, tracked):
     programs, errors = proven(learner(module, shape, masks=masks))
     record = programs.simplified.record
     assert record.get("channels", {"removed": 0})["removed"] == removed[tracked]
-    assert max(errors.values()) < verify.GRAPH_LIMIT
+    assert max(errors.values()) < deviation.GRAPH_LIMIT
     assert set(record.get("shapes", rows)) >= set(rows) - {"low.weight"} if removed[tracked] else True
 
 
@@ -138,7 +139,7 @@ def test_nothing_that_adapts_loses_a_channel(adaptable):
     shapes = {n: tuple(t.shape) for n, t in made.tensors().items()}
     assert all(programs.deployed["step"].values[n].shape == shapes[n] for n in made.adaptable)
     assert not set(programs.simplified.tensors) & set(made.adaptable)
-    assert max(errors.values()) < verify.GRAPH_LIMIT
+    assert max(errors.values()) < deviation.GRAPH_LIMIT
 
 
 @pytest.mark.parametrize("update", ["pruned", "all"])
@@ -147,7 +148,7 @@ def test_a_filter_that_can_grow_back_is_not_dead(update):
     made = learner(module, SHAPE, ("head.*", "first.weight"), masks, update)
     programs, errors = proven(made)
     assert "first.weight" not in programs.simplified.record.get("shapes", {})
-    assert max(errors.values()) < verify.GRAPH_LIMIT
+    assert max(errors.values()) < deviation.GRAPH_LIMIT
 
 
 def test_what_an_adaptable_layer_reads_stays():
@@ -173,7 +174,7 @@ def test_a_constant_that_scales_the_input_is_folded():
     torch.manual_seed(0)
     programs, errors = proven(learner(Scaling(), SHAPE))
     assert programs.simplified.record["constants"] == 1
-    assert max(errors.values()) < verify.GRAPH_LIMIT
+    assert max(errors.values()) < deviation.GRAPH_LIMIT
 
 
 def test_constants_are_computed_once():
@@ -194,7 +195,7 @@ def test_constants_are_computed_once():
     assert programs.simplified.record["constants"] == 1
     kinds = [op.kind for op in programs.deployed["predict"].ops]
     assert kinds == ["conv2d", "relu", "reduce_mean", "linear"]
-    assert max(errors.values()) < verify.GRAPH_LIMIT
+    assert max(errors.values()) < deviation.GRAPH_LIMIT
 
 
 def test_the_norm_of_a_constant_makes_no_noise():
@@ -214,7 +215,7 @@ def test_a_transductive_predict_is_cut_too():
     module, masks = dead("plain")
     programs, errors = proven(learner(module, SHAPE, masks=masks), transductive=True)
     assert programs.simplified.record["channels"]["removed"] == 4
-    assert max(errors.values()) < verify.GRAPH_LIMIT
+    assert max(errors.values()) < deviation.GRAPH_LIMIT
 
 
 def test_a_metric_head_is_fitted_on_the_same_features(tmp_path):
@@ -279,7 +280,7 @@ def unneeded(stays):
 def test_a_wrong_scale_is_refused(tmp_path, monkeypatch):
     module, masks = dead("plain", tracked=True)
     monkeypatch.setattr(norms, "scale_and_shift", too_large(norms.scale_and_shift))
-    with pytest.raises(verify.VerificationError, match="differs from torch fp64"):
+    with pytest.raises(deviation.VerificationError, match="differs from torch fp64"):
         exported(tmp_path, module, masks)
     assert not list(tmp_path.iterdir())
 
@@ -289,12 +290,12 @@ def test_a_lost_constant_is_refused(tmp_path, monkeypatch):
 
     module, masks = dead("plain")
     monkeypatch.setattr(cut, "reading", lost(reading.reading))
-    with pytest.raises(verify.VerificationError, match="differs from torch fp64"):
+    with pytest.raises(deviation.VerificationError, match="differs from torch fp64"):
         exported(tmp_path, module, masks, precision="int8")
 
 
 def test_a_channel_too_many_is_refused(tmp_path, monkeypatch):
     module, masks = dead("plain")
     monkeypatch.setattr(coupling.Coupling, "stays", unneeded(coupling.Coupling.stays))
-    with pytest.raises((verify.VerificationError, ValueError)):
+    with pytest.raises((deviation.VerificationError, ValueError)):
         exported(tmp_path, module, masks)

@@ -11,7 +11,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from regrow_exporter import verify
+from regrow_exporter import deviation
 from regrow_exporter.simplify.blocks import blocks
 from tests.exporter.dead_networks import killed
 from tests.exporter.test_simplify import learner, proven
@@ -84,7 +84,7 @@ def test_a_random_network_computes_what_it_did(stages, flat, adaptable, update, 
     masks = killed(module, dead, share=stages[0]["share"], seed=seed)
     masks = {name: mask for name, mask in masks.items() if mask.any()}
     programs, errors = proven(learner(module, SHAPE, adaptable, masks, update))
-    assert max(errors.values()) < verify.GRAPH_LIMIT
+    assert max(errors.values()) < deviation.GRAPH_LIMIT
     assert all(
         d > 0 for p in programs.deployed.values() for v in p.values.values() for d in v.shape if d > -1
     )
