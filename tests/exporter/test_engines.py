@@ -184,3 +184,18 @@ def test_a_fresh_residual_network_opens_on_every_engine(tmp_path, name):
     for engine in available():
         model = regrow.open(made.path, engine=engine)
         assert selftest.check(model.bundle, model.engine) is None
+
+
+def test_a_tie_excuses_only_what_lies_below_it():
+    """What is above the last decision near a tie, or beside it, is held to the limit as everywhere."""
+    assert set(at_a_tie(2e-7).ties) == {"0.weight", "0.bias"}
+    assert at_a_tie(1e-2).ties == {}
+
+
+def test_a_tie_excuses_no_more_than_it_costs_torch():
+    made = at_a_tie(2e-7)
+    engine = Shifted(made.programs, np.float32(-1e-6))
+    right = engine.gradient
+    engine.gradient = lambda env: {n: g * (3 if n == "0.weight" else 1) for n, g in right(env).items()}
+    with pytest.raises(deviation.VerificationError, match=r"gradient of 0\.weight"):
+        check_engine("odd", engine, made)

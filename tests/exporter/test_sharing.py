@@ -158,3 +158,62 @@ def test_a_mask_may_go_by_another_name(tmp_path):
     made = export(module, torch.rand(6, 4, 6), adaptable=["*"], masks={"head.weight": mask}, path=path)
     kept = regrow.open(made.path).bundle.kept["embed.weight"]
     np.testing.assert_array_equal(kept, mask.numpy())
+
+
+class Stacked(nn.Module):
+    """Two frozen convolutions with one weight, and a layer between them and the head."""
+
+    shape = (1, 6, 6)
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.first = nn.Conv2d(4, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.second.weight = self.first.weight
+        self.low = nn.Conv2d(4, 5, 1)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x):
+        for layer in (self.stem, self.first, self.second, self.low):
+            x = torch.relu(layer(x))
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("stem", "rows", "shape"),
+    [
+        # Row 2 of the shared weight is dead, but its first use still reads channel 2 of the stem.
+        (False, (2,), (4, 4, 3, 3)),
+        # Nobody needs channel 2 at any of its places, so it goes at all of them.
+        (True, (2,), (3, 3, 3, 3)),
+        (True, (0, 2), (2, 2, 3, 3)),
+    ],
+)
+@pytest.mark.parametrize("engine", available())
+def test_a_shared_weight_pruned_to_dead_is_cut_at_all_its_places_or_at_none(
+    stem, rows, shape, engine, tmp_path
+):
+    module = network(Stacked)
+    masks = {"second.weight": torch.ones(4, 4, 3, 3, dtype=torch.bool)}
+    with torch.no_grad():
+        for row in rows:
+            masks["second.weight"][row] = False
+            for layer in (module.first, module.second, *([module.stem] if stem else [])):
+                layer.bias[row] = -0.5
+                layer.weight[row] = 0.0
+    if stem:
+        masks["stem.weight"] = module.stem.weight.detach() != 0
+    x, y = selftest.episode(1, 9, 3, Stacked.shape)
+    answers = []
+    for simplify in (True, False):
+        path = tmp_path / f"{simplify}.regrow"
+        settings = {"masks": masks, "simplify": simplify, "path": path, "steps": 3, "lr": 0.1}
+        made = export(module, torch.from_numpy(x), **settings)
+        stored = {p.name: p.shape for p in made.manifest.parameters}
+        assert stored["first.weight"] == (shape if simplify else (4, 4, 3, 3))
+        assert "second.weight" not in stored
+        session = regrow.open(path, engine=engine).session()
+        session.adapt(x, y)
+        answers.append(session.predict(x).logits)
+    np.testing.assert_allclose(*answers, rtol=1e-4, atol=1e-5)

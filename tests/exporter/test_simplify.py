@@ -131,7 +131,10 @@ def test_a_norm_that_adapts_is_not_folded():
     assert programs.simplified.record["norms"] == 0
 
 
-@pytest.mark.parametrize("adaptable", ["first_norm.bias", "first.bias", "second.weight", "*"])
+@pytest.mark.parametrize(
+    "adaptable",
+    ["first_norm.bias", "first.bias", "second.weight", "*", "first.weight[0:3]", "second.weight[1]"],
+)
 def test_nothing_that_adapts_loses_a_channel(adaptable):
     module, masks = dead("plain")
     made = learner(module, SHAPE, ("head.*", adaptable), masks)
