@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -167,8 +168,8 @@ def optimiser(rule: str, trajectories: int, out: Path, settings: list[str]) -> T
     folder = out / f"{rule}-{trajectories}"
     last = folder / "last.safetensors"
     if not last.exists() or checkpoint.read(last).iteration < trajectories:
-        how = {"resume": True} if last.exists() else {"force": True}
-        train(parse_recipe(RECIPE, "fashion", words), folder, workers=1, label=folder.name, **how)
+        resume, recipe = last.exists(), parse_recipe(RECIPE, "fashion", words)
+        train(recipe, folder, workers=1, label=folder.name, resume=resume, force=not resume)
     return to_tensors(checkpoint.read(last).meta)
 
 
@@ -180,25 +181,33 @@ def frozen(meta: Tensors, xi: float, parts: Data) -> Row:
     return Row(meta_sgd(), {f"rate.{n}": rate for n, rate in rates.items()}, masks)
 
 
+def _row(rule: Callable[[], Rule], meta: Callable[[], Tensors]) -> Row:
+    return Row(rule(), meta())
+
+
+def _frozen(meta: Callable[[], Tensors], xi: float, parts: Data) -> Row:
+    return frozen(meta(), xi, parts)
+
+
+def _untrained() -> Tensors:
+    return dmsgd().meta(fresh(0))
+
+
 def rows(parts: Data, out: Path, more: int) -> dict[str, Callable[[], Row]]:
     """Every row by name; what it takes is made when it is first needed."""
-    sgd = {f"sgd {lr:g}": (lambda lr=lr: _sgd(lr)) for lr in RATES}
-    made: dict[str, Callable[[], Row]] = {**sgd}
+    made: dict[str, Callable[[], Row]] = {f"sgd {lr:g}": partial(_sgd, lr) for lr in RATES}
     rate = ["rule.args.lr=1e-3"]
     for name, count in (("published budget", 1), (f"{more} trajectories", more)):
-        made[f"meta-sgd, {name}"] = lambda n=count: Row(meta_sgd(), optimiser("meta_sgd", n, out, rate))
-        made[f"dmsgd, {name}"] = lambda n=count: Row(dmsgd(), optimiser("dmsgd", n, out, []))
+        trained = partial(optimiser, "dmsgd", count, out, [])
+        made[f"meta-sgd, {name}"] = partial(_row, meta_sgd, partial(optimiser, "meta_sgd", count, out, rate))
+        made[f"dmsgd, {name}"] = partial(_row, dmsgd, trained)
         for xi in THRESHOLDS:
-            made[f"m2sgd {xi:g}, {name}"] = lambda n=count, xi=xi: Row(
-                m2sgd(xi), optimiser("dmsgd", n, out, [])
-            )
-            made[f"m2sgd {xi:g}, {name}, frozen"] = lambda n=count, xi=xi: frozen(
-                optimiser("dmsgd", n, out, []), xi, parts
-            )
-    made["dmsgd, untrained"] = lambda: Row(dmsgd(), dmsgd().meta(fresh(0)))
+            made[f"m2sgd {xi:g}, {name}"] = partial(_row, partial(m2sgd, xi), trained)
+            made[f"m2sgd {xi:g}, {name}, frozen"] = partial(_frozen, trained, xi, parts)
+    made["dmsgd, untrained"] = partial(_row, dmsgd, _untrained)
     for xi in THRESHOLDS:
-        made[f"m2sgd {xi:g}, untrained"] = lambda xi=xi: Row(m2sgd(xi), dmsgd().meta(fresh(0)))
-        made[f"m2sgd {xi:g}, untrained, frozen"] = lambda xi=xi: frozen(dmsgd().meta(fresh(0)), xi, parts)
+        made[f"m2sgd {xi:g}, untrained"] = partial(_row, partial(m2sgd, xi), _untrained)
+        made[f"m2sgd {xi:g}, untrained, frozen"] = partial(_frozen, _untrained, xi, parts)
     return made
 
 
@@ -236,7 +245,7 @@ def main() -> None:
     for xi in THRESHOLDS:
         share = results[f"m2sgd {xi:g}, {args.trajectories} trajectories, frozen"]["zeros"]
         name = f"{best}, random mask as m2sgd {xi:g}"
-        results[name] = finished(name, lambda share=share: Row(rule, meta, random=share))
+        results[name] = finished(name, partial(Row, rule, meta, random=share))
     setting = {"steps": args.steps, "learners": args.learners, "batch": BATCH, "warm_up": WARM_UP}
     record = {
         "setting": {**setting, "best rate": best},

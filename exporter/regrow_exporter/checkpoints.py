@@ -14,7 +14,7 @@ from regrow import checkpoint, selftest
 from regrow.checkpoint import Checkpoint
 from regrow.episodes import Source, open_source, sample
 from regrow.errors import BundleError, UnsupportedError
-from regrow.manifest import Adaptable
+from regrow.moves import Positions
 from regrow.values import Values
 from regrow_exporter.freeze import RULE as FROZEN
 from regrow_exporter.freeze import Support, freezable, freeze
@@ -39,7 +39,7 @@ def export_checkpoint(
     head: str | None = HEAD,
     ways: int | None = None,
     steps: int | None = None,
-    update: Adaptable = "kept",
+    update: Positions = "kept",
     precision: Values | Literal["auto"] = "fp32",
     max_drop: float = 0.5,
     budget: str | Sequence[str] = (),
@@ -47,6 +47,7 @@ def export_checkpoint(
     onnx: str | os.PathLike[str] | None = None,
     backbone: str | None = None,
     dynamic: bool = False,
+    simplify: bool = True,
     stages: Stages | None = None,
 ) -> Exported:
     """Export a checkpoint; `backbone` names code outside the trainer that the file may use.
@@ -109,6 +110,7 @@ def export_checkpoint(
         batch_norm=ckpt.batch_norm,
         provenance={**ckpt.provenance, "backbone": ckpt.backbone, "recipe": ckpt.recipe,
                     "iterations": ckpt.iteration, **frozen},
+        simplify=simplify,
         stages=stages,
     )  # fmt: skip
 

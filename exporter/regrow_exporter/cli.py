@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from regrow.cli.command import Command, add_force, emit, human_bytes, refuse_overwrite, table
-from regrow.cli.inspect import sparse_bytes, sparse_text
+from regrow.cli.inspect import simplified_rows, sparse_bytes, sparse_text
 from regrow.errors import UnsupportedError
 from regrow_exporter.stages import Shown, Stages
 from regrow_exporter.tables import accuracy, choice_tables, cost_rows
@@ -34,6 +34,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", action="append", metavar="LIMIT",
                         help="choose the adaptable set under a limit: 64KiB of peak memory for one support "
                         "set, delta:4KiB of a saved delta, or 5ms on this machine; repeatable")  # fmt: skip
+    parser.add_argument("--no-simplify", action="store_true",
+                        help="keep dead channels, constants and frozen norms as they are")  # fmt: skip
     parser.add_argument("--rule",
                         help="sgd, momentum, adam; prototype, a metric head fitted without a gradient; "
                         "or package.module:function (default: the checkpoint's own, which only a metric one "
@@ -70,7 +72,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     module.add_argument("--weights", help="its state dict, a .safetensors file")
     module.add_argument("--example", help="a few real samples, .npy or .npz with x, as the model takes them")
     module.add_argument("--adaptable", action="append", metavar="GLOB",
-                        help="what may change: globs, @head, @norm+bias, @last:N; repeatable")  # fmt: skip
+                        help="what may change: globs, @head, @norm+bias, @last:N, each with rows (output "
+                        "channels) at its end where only they move: 'conv.weight[0:16]', '@head[3,5]'; "
+                        "repeatable")  # fmt: skip
     module.add_argument("--lr", type=float, default=0.01)
     module.add_argument("--loss", default="cross_entropy",
                         help="cross_entropy, mse, bce, or package.module:function of outputs and class "
@@ -98,6 +102,7 @@ def _run(args: argparse.Namespace) -> int:
         "bytes": made.bytes,
         "dense_onnx_bytes": made.dense_onnx_bytes,
         "sparse": sparse_bytes(manifest.parameters),
+        "simplified": manifest.provenance.get("simplified"),
         "parameters": len(manifest.parameters),
         "adaptable": sum(p.adaptable != "none" for p in manifest.parameters),
         "verification": manifest.verification,
@@ -122,11 +127,12 @@ def _text(made: Exported) -> str:
         ("dense ONNX", f"{human_bytes(made.dense_onnx_bytes)}  ({ratio})"),
         ("weights", f"{human_bytes(stored)} of {human_bytes(dense)} dense"),
         *([("sparse tensors", sparse_text(sparse))] if sparse else []),
+        *simplified_rows(made.manifest.provenance),
         ("graph against torch fp64", f"{max(checks['reference'].values()):.1e}"),
     ]
     key, what = ("fit", "fit") if made.manifest.rule.kind == "metric" else ("gradient", "step-1 gradient")
     for name, e in checks["engines"].items():
-        lost = f"{e[key]:.1e} (torch fp32 loses {e[f'{key}_torch']:.1e})"
+        lost = e.get("refused") or f"{e[key]:.1e} (torch fp32 loses {e[f'{key}_torch']:.1e})"
         rows.append((f"{name} engine, {what}", lost))
     rows += cost_rows(made.costs, made.manifest.provenance)
     rows.append(("accuracy", accuracy(made.manifest.provenance["accuracy"])))
@@ -168,6 +174,7 @@ def _export_checkpoint(args: argparse.Namespace, stages: Stages) -> Exported:
         budget=args.budget or (),
         episodes=_episodes(args, "validation"),
         onnx=args.onnx,
+        simplify=not args.no_simplify,
         backbone=args.backbone,
         dynamic=args.dynamic,
         stages=stages,
@@ -229,6 +236,7 @@ def _export_module(args: argparse.Namespace, stages: Stages) -> Exported:
         episodes=_episodes(args, None),
         path=args.out,
         onnx=args.onnx,
+        simplify=not args.no_simplify,
         stages=stages,
     )
 

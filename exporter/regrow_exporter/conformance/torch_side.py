@@ -19,7 +19,8 @@ from regrow_exporter.oracle import Oracle, fitted_oracle, oracle
 from regrow_exporter.precision import settle
 from regrow_exporter.prepare import prepared
 from regrow_exporter.programs import Learner
-from regrow_exporter.verify import GRAPH_LIMIT, JITTERED_RUNS, VerificationError, worst_of
+from regrow_exporter.deviation import GRAPH_LIMIT, VerificationError, worst_of
+from regrow_exporter.verify import JITTERED_RUNS
 
 Arrays = Mapping[str, NDArray[Any]]
 

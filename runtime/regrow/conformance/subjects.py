@@ -74,13 +74,13 @@ def engine_results(engine: Engine, bundle: Bundle, support: Arrays, query: Array
 
 def environment(bundle: Bundle, support: Arrays) -> Results:
     """Every value that the programs of a bundle read, on a support set."""
-    masked = [p for p in bundle.manifest.parameters if p.adaptable in ("kept", "pruned")]
+    masked = [p for p in bundle.manifest.parameters if p.adaptable not in ("none", "all")]
     return {
         **bundle.params,
         **support,
         **_named("meta", bundle.meta),
         **_named("state", bundle.state),
-        **{f"mask:{p.name}": bundle.moves(p) for p in masked},
+        **{f"mask:{p.name}": bundle.mask(p) for p in masked},
     }
 
 

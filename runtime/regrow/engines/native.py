@@ -190,7 +190,7 @@ def _fixed(name: str, plan: Plan, bundle: Bundle) -> Array | None:
     if kind == "meta":
         return np.ascontiguousarray(bundle.meta[rest])
     if kind == "mask":
-        return np.ascontiguousarray(bundle.moves(entries[rest]))
+        return np.ascontiguousarray(bundle.mask(entries[rest]))
     if name in entries and entries[name].adaptable == "none":
         return np.ascontiguousarray(bundle.params[name])
     return None

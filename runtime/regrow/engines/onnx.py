@@ -196,13 +196,13 @@ def _create(graph: bytes, options: Any, cap: int | None) -> Any:
 def _binding(bundle: Bundle, external: str, place: str) -> Array:
     """The array behind "frozen:<name>", "meta:<name>" or "mask:<name>" (positions that may move)."""
     kind, _, name = external.partition(":")
-    masked = {p.name: p for p in bundle.manifest.parameters if p.adaptable in ("kept", "pruned")}
+    masked = {p.name: p for p in bundle.manifest.parameters if p.adaptable not in ("none", "all")}
     if kind == "frozen" and name in bundle.params:
         array: Array = bundle.params[name]
     elif kind == "meta" and name in bundle.meta:
         array = bundle.meta[name]
     elif kind == "mask" and name in masked:
-        array = bundle.moves(masked[name])
+        array = bundle.mask(masked[name])
     else:
         raise BundleError(
             f"{place}: initializer {external!r} names nothing in the bundle, expected frozen:, meta: or "

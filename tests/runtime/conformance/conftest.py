@@ -32,7 +32,7 @@ def whole(graph: bytes, made: bundle.Bundle) -> bytes:
             sources: dict[str, Callable[[], Any]] = {
                 "frozen": lambda name=name: made.params[name],
                 "meta": lambda name=name: made.meta[name],
-                "mask": lambda name=name: made.moves(entries[name]),
+                "mask": lambda name=name: made.mask(entries[name]),
             }
             tensor.CopyFrom(numpy_helper.from_array(np.asarray(sources[kind]()), tensor.name))
     defaults = {f"param:{n}": a for n, a in made.params.items()}
