@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from regrow.ops.schema import ints
 from regrow.plan.builder import NONE, Buffer, Builder, Place, maybe
 from regrow.plan.chain import Chain
 from regrow.plan.grid import Geometry, Grid, Planes, geometry, is_same, same_grid
-from regrow.plan.kept import Kept, Lists, backward, forward
+from regrow.plan.kept import NARROW, Kept, Lists, backward, forward
 from regrow.plan.pointwise import Lower
 from regrow.plan.products import lower_batch_matmul, lower_linear, lower_matmul
 from regrow.program import Attr, Op, Program
@@ -27,6 +28,7 @@ class ConvBuilder(Builder):
     kept: Mapping[str, Kept] = field(default_factory=dict)
     owner: Mapping[str, str] = field(default_factory=dict)
     lists: dict[str, NDArray[Any]] = field(default_factory=dict)
+    narrow: bool = False  # lists of two bytes per kept weight rather than four
 
     def listed(self, name: str, array: NDArray[Any]) -> Buffer:
         """An array the engine has to bring along, as a block of its own."""
@@ -120,19 +122,8 @@ def _forward(b: Builder, op: Op, made: Geometry, scratch: int = 0) -> None:
     front, channel = made.grid.guard, made.grid.channel
     if op.inputs[1] in b.packs:
         assert isinstance(b, ConvBuilder)
-        lists = forward(b.kept[op.inputs[1]])
-        offsets = [c * step + t.phase * channel + t.offset for c in range(planes.channels) for t in made.taps]
-        values = b.places[op.inputs[1]][0].buffer
-        _sparse(
-            b,
-            (y, front, channel),
-            (x, front),
-            values,
-            bias,
-            _named(b, op.inputs[1], "", lists),
-            offsets,
-            made.grid,
-        )
+        found = _listed(b, op.inputs[1], "", forward(b.kept[op.inputs[1]]), _offsets(planes, made, step))
+        _sparse(b, (y, front, channel), (x, front), b.places[op.inputs[1]][0].buffer, bias, found, made.grid)
         return
     weight, groups, taps = b.plain(op.inputs[1]), made.groups, len(made.taps)
     c, o = planes.channels // groups, o // groups
@@ -144,9 +135,41 @@ def _forward(b: Builder, op: Op, made: Geometry, scratch: int = 0) -> None:
     b.emit("conv", words, (x, weight, *bias), (y,))
 
 
-def _named(b: ConvBuilder, weight: str, way: str, lists: Lists) -> tuple[Buffer, Buffer, Lists]:
-    index = b.listed(f"kept:{weight}:{way}index", lists.index)
-    return index, b.listed(f"kept:{weight}:{way}ends", lists.ends), lists
+def _offsets(planes: Planes, made: Geometry, step: int) -> list[int]:
+    """Of every (channel, tap) into x."""
+    channel = made.grid.channel
+    return [c * step + t.phase * channel + t.offset for c in range(planes.channels) for t in made.taps]
+
+
+@dataclass(frozen=True, eq=False)
+class _Walk:
+    """What a kernel walks: per row offsets, or numbers of a table of them, which takes half the bytes."""
+
+    index: Buffer
+    ends: Buffer
+    rows: int
+    kept: int
+    table: tuple[int, ...]
+
+    @property
+    def buffers(self) -> tuple[Buffer, Buffer]:
+        return self.index, self.ends
+
+
+def _listed(b: ConvBuilder, weight: str, way: str, lists: Lists, offsets: Sequence[int]) -> _Walk:
+    ends = b.listed(f"kept:{weight}:{way}ends", lists.ends)
+    rows, kept = len(lists.ends) - 1, len(lists.index)
+    if b.narrow and len(offsets) <= NARROW:
+        index = b.listed(f"kept:{weight}:{way}index", lists.index.astype(np.uint16))
+        return _Walk(index, ends, rows, kept, tuple(offsets))
+    made = np.array(offsets, np.int32)[lists.index]
+    same = (n for n in range(len(b.lists)) if _is_list(b, f"kept:{weight}:{way}offsets:{n}", made))
+    return _Walk(b.listed(f"kept:{weight}:{way}offsets:{next(same)}", made), ends, rows, kept, ())
+
+
+def _is_list(b: ConvBuilder, name: str, array: NDArray[Any]) -> bool:
+    """Whether a name is free or stands for an equal list."""
+    return name not in b.lists or np.array_equal(b.lists[name], array)
 
 
 def _sparse(
@@ -155,17 +178,14 @@ def _sparse(
     x: tuple[Buffer, int],
     values: Buffer,
     bias: Sequence[Buffer],
-    named: tuple[Buffer, Buffer, Lists],
-    offsets: Sequence[int],
+    walk: _Walk,
     grid: Grid,
 ) -> None:
-    index, ends, lists = named
-    rows, kept = len(lists.ends) - 1, len(lists.index)
     words = (
-        *(y[0], x[0], values, *maybe(bias), index, ends, lists.index.itemsize, rows),
-        *(len(offsets), kept, grid.blocks, x[1], y[1], y[2], *offsets),
+        *(y[0], x[0], values, *maybe(bias), walk.index, walk.ends, walk.rows, walk.kept),
+        *(grid.blocks, x[1], y[1], y[2], len(walk.table), *walk.table),
     )
-    b.emit("conv_sparse", words, (x[0], values, index, ends, *bias), (y[0],))
+    b.emit("conv_sparse", words, (x[0], values, *walk.buffers, *bias), (y[0],))
 
 
 def lower_conv_dx(b: Builder, op: Op) -> None:
@@ -189,8 +209,8 @@ def _input_gradient(b: Builder, op: Op, made: Geometry) -> None:
             "pick", (picked, values, order, len(lists.order), len(lists.order)), (values, order), (picked,)
         )
         offsets = [o * channel - t.offset for o in range(source.channels) for t in made.taps]
-        named = _named(b, op.inputs[1], way, lists)
-        _sparse(b, (dx, front, channel), (dy, front), picked, (), named, offsets, made.grid)
+        found = _listed(b, op.inputs[1], way, lists, offsets)
+        _sparse(b, (dx, front, channel), (dy, front), picked, (), found, made.grid)
         return
     weight, groups, taps = b.plain(op.inputs[1]), made.groups, len(made.taps)
     rows, channels = c // groups, source.channels // groups
@@ -216,14 +236,13 @@ def _weight_gradient(b: Builder, op: Op, made: Geometry) -> None:
     if name in b.packs:
         assert isinstance(b, ConvBuilder)
         weight = b.owner[name]
-        index, ends, lists = _named(b, weight, "", forward(b.kept[weight]))
-        offsets = [c * step + t.phase * channel + t.offset for c in range(planes.channels) for t in made.taps]
+        walk = _listed(b, weight, "", forward(b.kept[weight]), _offsets(planes, made, step))
         g = b.new_packed(name)
         words = (
-            *(g, dy, x, index, ends, lists.index.itemsize, source.channels, len(offsets), len(lists.index)),
-            *(made.grid.blocks, front, front, channel, *offsets),
+            *(g, dy, x, *walk.buffers, walk.rows, walk.kept, made.grid.blocks, front, front, channel),
+            *(len(walk.table), *walk.table),
         )
-        b.emit("conv_sparse_dw", words, (dy, x, index, ends), (g,))
+        b.emit("conv_sparse_dw", words, (dy, x, *walk.buffers), (g,))
         return
     g = b.new(name)
     c, o = planes.channels // made.groups, source.channels // made.groups

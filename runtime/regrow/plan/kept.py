@@ -50,8 +50,7 @@ class Lists:
 def _lists(rows: int, row: NDArray[Any], number: NDArray[Any], positions: int, order: NDArray[Any]) -> Lists:
     ends = np.zeros(rows + 1, np.uint32)
     ends[1:] = np.cumsum(np.bincount(row, minlength=rows))
-    width = np.uint16 if positions <= NARROW else np.uint32
-    return Lists(np.ascontiguousarray(number, width), ends, np.ascontiguousarray(order, np.uint32))
+    return Lists(np.ascontiguousarray(number, np.uint32), ends, np.ascontiguousarray(order, np.uint32))
 
 
 @cache
