@@ -48,6 +48,8 @@ def build(out: Path, cc: list[str], extra: tuple[str, ...] = ()) -> None:
         for name, width, march in widths:
             machine = (f"-march={march}",) if march else ()
             defines = (f"-DVB={width}", f"-DREGROW_CORE=regrow_core_{name}")
+            if name != widths[0][0]:
+                defines += (f"-DREGROW_NARROW=regrow_core_{widths[0][0]}",)
             objects.append(_compile(cc, "core.c", Path(folder, f"{name}.o"), (*extra, *machine, *defines)))
         face = ("-DREGROW_X86_WIDTHS",) if x86 else ()
         objects.append(_compile(cc, "regrow.c", Path(folder, "regrow.o"), (*extra, *face)))
