@@ -362,16 +362,17 @@ typedef struct {
 
 /* dz, dgamma, dbeta, sum of dz per channel (each or none), dy, z, gamma, beta, mean, var (or none), norm, slope,
  * pooled, eps, extents of z, view of z, of dy, of dz, floats of dz where its pads must be zero or 0, the output y
- * (or none), its view.  `planes` of z and dz are there, or all where 0. */
-static regrow_status back_prepare(const machine *m, const uint32_t *w, uint32_t n, size_t planes, back_job *job)
+ * (or none), its view.  So many `planes` and `samples` of z and dz are there, or all where 0. */
+static regrow_status back_prepare(const machine *m, const uint32_t *w, uint32_t n, size_t planes, size_t samples, back_job *job)
 {
     WORDS(36);
     back b = {extent_read(w + 14), extent_read(w + 14), view_read(w + 18), view_read(w + 22), view_read(w + 26),
               view_read(w + 32), w[12] != 0, 0};
-    b.width = w[30] ? b.dz.row : b.z_size.columns;
     extent4 held = b.z_size;
     size_t channels = b.z_size.channels;
+    b.width = w[30] ? b.dz.row : b.z_size.columns;
     if (planes) held.channels = planes;
+    if (samples) held.samples = samples;
     if (b.pooled) {
         b.y_size.rows /= 2;
         b.y_size.columns /= 2;
@@ -399,30 +400,51 @@ static regrow_status back_prepare(const machine *m, const uint32_t *w, uint32_t 
     return REGROW_OK;
 }
 
+static affine back_affine(const back_job *j, size_t c, float *rstd)
+{
+    affine a = {0, 1, 0, j->slope};
+    *rstd = 1;
+    if (j->norm != NORM_NONE) {
+        *rstd = 1 / sqrtf(j->var[c] + j->eps);
+        a.mean = j->mean[c];
+        a.scale = (j->gamma ? j->gamma[c] : 1) * *rstd;
+        a.shift = j->beta ? j->beta[c] : 0;
+    }
+    return a;
+}
+
+/* Whether the normed values can be had back from the output. */
+static int back_by_output(const back_job *j, size_t c)
+{
+    float gamma = j->gamma ? j->gamma[c] : 1, shift = j->beta ? j->beta[c] : 0;
+    return fabsf(gamma) > LEAST_GAMMA * fabsf(shift) && fabsf(gamma) > 1e-6f;
+}
+
+static spread back_spread(const back_job *j, const affine *a, float rstd, float plain, float along)
+{
+    spread p = {0, 0};
+    if (j->norm == NORM_BATCH) {
+        p.level = -a->scale * plain / j->count;
+        p.tilt = -a->scale * rstd * rstd * along / j->count;
+    }
+    return p;
+}
+
 /* Channel c, whose z and dz begin at zc and dzc. */
 static void back_channel(const back_job *j, size_t c, const float *zc, float *dzc)
 {
     const float *gc = j->dy + j->b.dy.first + c * j->b.dy.channel;
-    affine a = {0, 1, 0, j->slope};
-    spread p = {0, 0};
-    if (j->norm != NORM_NONE) {
-        float rstd = 1 / sqrtf(j->var[c] + j->eps), plain = 0, along = 0, gamma = j->gamma ? j->gamma[c] : 1;
-        a.mean = j->mean[c];
-        a.scale = gamma * rstd;
-        a.shift = j->beta ? j->beta[c] : 0;
-        if (j->dgamma || j->dbeta || j->norm == NORM_BATCH) {
-            if (j->y && fabsf(gamma) > LEAST_GAMMA * fabsf(a.shift) && fabsf(gamma) > 1e-6f)
-                back_sums_of_output(&j->b, &a, j->y + j->b.y.first + c * j->b.y.channel, gc, &plain, &along);
-            else back_sums(&j->b, &a, zc, gc, &plain, &along);
-        }
+    float rstd, plain = 0, along = 0;
+    affine a = back_affine(j, c, &rstd);
+    if (j->norm == NORM_BATCH || (j->norm != NORM_NONE && (j->dgamma || j->dbeta))) {
+        if (j->y && back_by_output(j, c))
+            back_sums_of_output(&j->b, &a, j->y + j->b.y.first + c * j->b.y.channel, gc, &plain, &along);
+        else back_sums(&j->b, &a, zc, gc, &plain, &along);
         if (j->dgamma) j->dgamma[c] = along * rstd;
         if (j->dbeta) j->dbeta[c] = plain;
-        if (j->norm == NORM_BATCH) {
-            p.level = -a.scale * plain / j->count;
-            p.tilt = -a.scale * rstd * rstd * along / j->count;
-        }
     }
     if (!j->dz) return;
+    spread p = back_spread(j, &a, rstd, plain, along);
     float sum = back_plane(&j->b, &a, &p, zc, gc, dzc);
     if (j->dsum) j->dsum[c] = sum;
     if (j->on_grid) scrub_below(dzc, &j->b.dz, &j->b.z_size);
@@ -431,7 +453,7 @@ static void back_channel(const back_job *j, size_t c, const float *zc, float *dz
 static regrow_status op_block_back(const machine *m, const uint32_t *w, uint32_t n)
 {
     back_job job;
-    regrow_status status = back_prepare(m, w, n, 0, &job);
+    regrow_status status = back_prepare(m, w, n, 0, 0, &job);
     if (status != REGROW_OK) return status;
     for (size_t c = 0; c < job.b.z_size.channels; c++)
         back_channel(&job, c, job.z + job.b.z.first + c * job.b.z.channel,

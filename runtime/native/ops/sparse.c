@@ -87,8 +87,8 @@ typedef struct {
 } sparse_job;
 
 /* y, x, values, bias (or none), index, ends, rows, kept, blocks, front of x, front and channel stride of y, positions
- * of a table or 0, then one offset into x per position.  `planes` of y are there, or all where 0. */
-static regrow_status sparse_prepare(const machine *m, const uint32_t *w, uint32_t n, uint64_t planes, sparse_job *job)
+ * of a table or 0, then one offset into x per position. */
+static regrow_status sparse_prepare(const machine *m, const uint32_t *w, uint32_t n, part some, sparse_job *job)
 {
     WORDS(13);
     uint64_t rows = w[6], kept = w[7], run = times(w[8], LANES), high;
@@ -97,8 +97,8 @@ static regrow_status sparse_prepare(const machine *m, const uint32_t *w, uint32_
     regrow_status status = list_read(m, w + 4, rows, kept, w[12], w + 13, &l);
     if (status != REGROW_OK) return status;
     if (!list_holds(&l, rows, w[12], kept, w[9], &high)) return REGROW_E_INDEX;
-    TAKE(float, y, w[0], planes_extent(w[10], planes ? planes : rows, w[11], run));
-    TAKE(const float, x, w[1], plus(plus(w[9], run), high));
+    TAKE(float, y, w[0], planes_extent(w[10], some.planes ? some.planes : rows, w[11], run));
+    TAKE(const float, x, w[1], plus(plus(w[9], some.x_run ? some.x_run : run), high));
     TAKE(const float, value, w[2], kept);
     TAKE_MAYBE(const float, bias, w[3], rows);
     sparse_job made = {l, (size_t)rows, (size_t)(run / VW), w[11], x + w[9], value, bias, y + w[10]};
@@ -107,18 +107,15 @@ static regrow_status sparse_prepare(const machine *m, const uint32_t *w, uint32_
 }
 
 /* Some rows, the first of them at y. Tiles outside, rows inside: the slab of x under a tile stays in the first cache. */
-static void sparse_rows(const sparse_job *job, size_t first, size_t count, float *y)
+static void sparse_rows(const sparse_job *job, size_t first, size_t count, const float *x, size_t vectors, float *y)
 {
     const list *l = &job->l;
-    for (size_t v = 0; v < job->vectors;) {
-        size_t t = sparse_tile(job->vectors - v);
+    for (size_t v = 0; v < vectors;) {
+        size_t t = sparse_tile(vectors - v);
         run_function run = RUNS[t - 1];
-        const float *xv = job->x + v * VW;
-        for (size_t r = first; r < first + count; r++) {
-            float *yr = y + (r - first) * job->y_channel + v * VW, start = job->bias ? job->bias[r] : 0.0f;
-            size_t from = l->ends[r], to = l->ends[r + 1];
-            run(l, xv, job->value, from, to, start, yr);
-        }
+        for (size_t r = first; r < first + count; r++)
+            run(l, x + v * VW, job->value, l->ends[r], l->ends[r + 1], job->bias ? job->bias[r] : 0.0f,
+                y + (r - first) * job->y_channel + v * VW);
         v += t;
     }
 }
@@ -126,8 +123,8 @@ static void sparse_rows(const sparse_job *job, size_t first, size_t count, float
 static regrow_status op_conv_sparse(const machine *m, const uint32_t *w, uint32_t n)
 {
     sparse_job job;
-    regrow_status status = sparse_prepare(m, w, n, 0, &job);
-    if (status == REGROW_OK) sparse_rows(&job, 0, job.rows, job.y);
+    regrow_status status = sparse_prepare(m, w, n, WHOLE, &job);
+    if (status == REGROW_OK) sparse_rows(&job, 0, job.rows, job.x, job.vectors, job.y);
     return status;
 }
 
@@ -180,8 +177,8 @@ typedef struct {
 } sparse_grad_job;
 
 /* g, dy, x, index, ends, rows, kept, blocks, front of x, front and channel stride of dy, positions of a table or 0,
- * then one offset into x per position.  The pads of dy are zero. `planes` of dy are there, or all where 0. */
-static regrow_status sparse_grad_prepare(const machine *m, const uint32_t *w, uint32_t n, uint64_t planes, sparse_grad_job *job)
+ * then one offset into x per position.  The pads of dy are zero. */
+static regrow_status sparse_grad_prepare(const machine *m, const uint32_t *w, uint32_t n, part some, sparse_grad_job *job)
 {
     WORDS(12);
     uint64_t rows = w[5], kept = w[6], run = times(w[7], LANES), high;
@@ -191,30 +188,29 @@ static regrow_status sparse_grad_prepare(const machine *m, const uint32_t *w, ui
     if (status != REGROW_OK) return status;
     if (!list_holds(&l, rows, w[11], kept, w[8], &high)) return REGROW_E_INDEX;
     TAKE(float, g, w[0], kept);
-    TAKE(const float, dy, w[1], planes_extent(w[9], planes ? planes : rows, w[10], run));
-    TAKE(const float, x, w[2], plus(plus(w[8], run), high));
+    TAKE(const float, dy, w[1], planes_extent(w[9], some.planes ? some.planes : rows, w[10], run));
+    TAKE(const float, x, w[2], plus(plus(w[8], some.x_run ? some.x_run : run), high));
     sparse_grad_job made = {l, (size_t)rows, (size_t)(run / VW), (size_t)kept, w[10], dy + w[9], x + w[8], g};
     *job = made;
     return REGROW_OK;
 }
 
-/* The gradients of some rows, whose dy begins there; g was zero before. */
-static void sparse_grad_rows(const sparse_grad_job *job, size_t first, size_t count, const float *dy)
+/* To the gradients of some rows what one stretch of their dy adds. */
+static void sparse_grad_rows(const sparse_grad_job *job, size_t first, size_t count, const float *dy, const float *x, size_t vectors)
 {
-    for (size_t v = 0; v < job->vectors; v += GRAD_RUN) {
-        size_t some = job->vectors - v < GRAD_RUN ? job->vectors - v : GRAD_RUN;
+    for (size_t v = 0; v < vectors; v += GRAD_RUN) {
+        size_t some = vectors - v < GRAD_RUN ? vectors - v : GRAD_RUN;
         for (size_t r = first; r < first + count; r++)
-            kept_dots(&job->l, dy + (r - first) * job->dy_channel + v * VW, job->x + v * VW, job->l.ends[r], job->l.ends[r + 1],
-                      some, job->g);
+            kept_dots(&job->l, dy + (r - first) * job->dy_channel + v * VW, x + v * VW, job->l.ends[r], job->l.ends[r + 1], some, job->g);
     }
 }
 
 static regrow_status op_conv_sparse_dw(const machine *m, const uint32_t *w, uint32_t n)
 {
     sparse_grad_job job;
-    regrow_status status = sparse_grad_prepare(m, w, n, 0, &job);
+    regrow_status status = sparse_grad_prepare(m, w, n, WHOLE, &job);
     if (status != REGROW_OK) return status;
     zero(job.g, job.kept);
-    sparse_grad_rows(&job, 0, job.rows, job.dy);
+    sparse_grad_rows(&job, 0, job.rows, job.dy, job.x, job.vectors);
     return REGROW_OK;
 }

@@ -18,6 +18,7 @@ from regrow.engines import Adapted, core
 from regrow.errors import BudgetError, BundleError, UnsupportedError
 from regrow.plan.kept import Kept
 from regrow.plan.make import Plan, missing, plan_adapt, plan_predict
+from regrow.plan.style import STYLES
 
 Array = NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -44,6 +45,7 @@ class NativeEngine:
     def __init__(self, bundle: Bundle, *, threads: int = 1, budget_bytes: int | None = None) -> None:
         self._bundle = bundle
         self._budget = budget_bytes
+        self._style = STYLES["fast"]
         self._programs = {name: bundle.program(name) for name in _STAGES}
         self._plans: dict[tuple[str, int], _Planned] = {}
         if lacking := missing(self._programs):
@@ -110,9 +112,9 @@ class NativeEngine:
             while len(self._plans) >= _PLANS_KEPT:
                 self._plans.pop(next(iter(self._plans)), None)
             made = (
-                plan_adapt(self._programs, batch, self._kept)
+                plan_adapt(self._programs, batch, self._kept, style=self._style)
                 if what == "adapt"
-                else plan_predict(self._programs["predict"], batch, self._kept)
+                else plan_predict(self._programs["predict"], batch, self._kept, style=self._style)
             )
             self._plans[key] = _Planned(made, self._bundle)
         planned = self._plans[key]
