@@ -190,7 +190,7 @@ INLINE rows_pair pair_load(const float *z0, const float *z1, size_t left)
     return p;
 }
 
-/* The first of the largest wins; of the smallest, where the affine part turns the order round. */
+/* The first of the largest z wins; of the smallest, where the affine part turns the order round. */
 INLINE quad quad_of(const affine *a, const rows_pair *p)
 {
     quad q;
@@ -200,6 +200,7 @@ INLINE quad quad_of(const affine *a, const rows_pair *p)
     q.z[2] = EVEN(p->low, p->low_more);
     q.z[3] = ODD(p->low, p->low_more);
     vf best = flipped(q.z[0], turn), v1 = flipped(q.z[1], turn), v2 = flipped(q.z[2], turn), v3 = flipped(q.z[3], turn);
+    if (a->scale == 0) v1 = v2 = v3 = best; /* all are equal then */
     q.second = above(v1, best);
     best = pick_lanes(q.second, v1, best);
     q.third = above(v2, best);

@@ -42,10 +42,12 @@ class NativeEngine:
     name = "native"
     exact_memory = True
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1, budget_bytes: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, threads: int = 1, budget_bytes: int | None = None, plan: str = "auto"
+    ) -> None:
         self._bundle = bundle
         self._budget = budget_bytes
-        self._style = STYLES["fast"]
+        self._styles = [plan] if plan != "auto" else ["fast"] if budget_bytes is None else ["fast", "small"]
         self._programs = {name: bundle.program(name) for name in _STAGES}
         self._plans: dict[tuple[str, int], _Planned] = {}
         if lacking := missing(self._programs):
@@ -111,12 +113,7 @@ class NativeEngine:
         if key not in self._plans:
             while len(self._plans) >= _PLANS_KEPT:
                 self._plans.pop(next(iter(self._plans)), None)
-            made = (
-                plan_adapt(self._programs, batch, self._kept, style=self._style)
-                if what == "adapt"
-                else plan_predict(self._programs["predict"], batch, self._kept, style=self._style)
-            )
-            self._plans[key] = _Planned(made, self._bundle)
+            self._plans[key] = _Planned(self._made(what, batch), self._bundle)
         planned = self._plans[key]
         if budget is not None and planned.plan.arena_bytes > budget:
             raise BudgetError(
@@ -124,6 +121,19 @@ class NativeEngine:
                 f"budget_bytes is {budget}; raise it or give fewer samples"
             )
         return planned
+
+    def _made(self, what: str, batch: int) -> Plan:
+        """The first plan that fits the budget, or the smallest."""
+        plans: list[Plan] = []
+        for style in map(STYLES.__getitem__, self._styles):
+            plans.append(
+                plan_adapt(self._programs, batch, self._kept, style=style)
+                if what == "adapt"
+                else plan_predict(self._programs["predict"], batch, self._kept, style=style)
+            )
+            if self._budget is None or plans[-1].arena_bytes <= self._budget:
+                return plans[-1]
+        return min(plans, key=lambda plan: plan.arena_bytes)
 
     def _run(self, planned: _Planned, arrays: Tensors, steps: int) -> None:
         status = planned.run(arrays, steps)

@@ -1,8 +1,8 @@
 """Join a convolution with the block behind it, so that what lies between them is never kept whole.
 
-Forward it is made a few channels at a time. Backward makes it again, for a few samples at a time, where that costs
-less than to write and read it, or everywhere where memory is what counts; the gradient of the layer's input
-then takes the place of that input, and what the block before needs of both is summed on the way.
+Forward it is made a few channels at a time. Backward makes it again, some samples at a time, where that costs
+less than to write and read it, or everywhere where memory is what counts; the gradient of the layer's
+input then takes the place of that input, and what the block before needs of both is summed on the way.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ CHEAP = 32
 class Chain(Op):
     """One op of a plan made of several of a program; `parts` are those, in order.
 
-    `before` is the gradient of the block before, where this op takes its sums; `summed` says that its own block's
-    were taken so.
+    `before` is the gradient of the block before, where this op takes its sums; `summed` says that its own
+    block's were taken so.
     """
 
     parts: tuple[Op, ...] = ()
@@ -95,10 +95,12 @@ def _keeps_size(program: Program, z: str, x: str) -> bool:
 
 
 def _consistent(layers: list[_Layer], readers: dict[str, list[Op]], maker: dict[str, Op]) -> list[_Layer]:
-    """Those whose input may be replaced by its gradient: nobody else reads it, but a block before that does without."""
+    """Those whose input may be replaced by its gradient: nobody else reads it who could not do without."""
     while True:
         backs = [layer.back for layer in layers if layer.back is not None]
-        kept = [layer for layer in layers if len(layer.gradients) < 2 or _owns_input(layer, backs, readers, maker)]
+        kept = [
+            layer for layer in layers if len(layer.gradients) < 2 or _owns_input(layer, backs, readers, maker)
+        ]
         if len(kept) == len(layers):
             return layers
         layers = kept
@@ -129,11 +131,20 @@ def _back(layer: _Layer, layers: Sequence[_Layer]) -> Chain:
     if summed and back.inputs[-1] == y:
         back = replace(back, inputs=back.inputs[:-1])
     made = _joined("chain_back", (layer.conv, back, layer.gradients[0]))
-    outputs = (layer.gradients[0].outputs[0], *back.outputs[1:], *(op.outputs[0] for op in layer.gradients[1:]))
+    outputs = (
+        layer.gradients[0].outputs[0],
+        *back.outputs[1:],
+        *(op.outputs[0] for op in layer.gradients[1:]),
+    )
     before = None
     if len(layer.gradients) == 2:
-        before = next((o.back for o in layers if o.block.outputs[0] == layer.conv.inputs[0] and _follows(layer, o)), None)
-    return replace(made, outputs=outputs, parts=(*made.parts, *layer.gradients[1:]), before=before, summed=summed)
+        before = next(
+            (o.back for o in layers if o.block.outputs[0] == layer.conv.inputs[0] and _follows(layer, o)),
+            None,
+        )
+    return replace(
+        made, outputs=outputs, parts=(*made.parts, *layer.gradients[1:]), before=before, summed=summed
+    )
 
 
 def _follows(layer: _Layer, other: _Layer) -> bool:

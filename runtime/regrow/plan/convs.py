@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+
 from regrow.ops.schema import ints
 from regrow.plan.builder import NONE, Buffer, Builder, Place, maybe
 from regrow.plan.chain import Chain

@@ -50,7 +50,8 @@ def lower_chain_back(b: Builder, op: Op) -> None:
     conv, back, weight, *inputs = op.parts
     planes = b.extents(conv.outputs[0])[1] if inputs else PLANES[conv.inputs[1] in b.packs]
     grid = grid_of(b, conv)
-    made, place = _convolution(b, conv, Scratch(planes, samples_at_once(grid, planes, b.style)))
+    tile = samples_at_once(grid, planes, b.style)
+    made, place = _convolution(b, conv, Scratch(planes, tile))
     assert place.planes is not None
     wanted = [f"{back.inputs[1]}:{n}" if back.attrs["norm"] != "none" else "" for n in ("gamma", "beta")]
     for name, like in zip(wanted, back.inputs[2:4], strict=False):
@@ -64,10 +65,15 @@ def lower_chain_back(b: Builder, op: Op) -> None:
     if inputs:
         call, words, dx, writes = _input_gradient(b, op, inputs[0], place)
         kind, dx_words = 1 + int(call.op == "conv_sparse"), (*words, *call.words)
-        calls.append(Call(call.op, call.words, (*call.reads, *writes), (*writes, dx)))
+        calls.append(Call(call.op, call.words, (*call.reads, writes[0]), (*writes, dx)))
         scratches.append(dx)
     given = b.places[_sums_of(back)][0].buffer if op.summed else NONE
-    head = (planes, int(made.op == "conv_sparse"), int(calls[2].op == "conv_sparse_dw"), place.planes.grid.samples)
+    head = (
+        planes,
+        int(made.op == "conv_sparse"),
+        int(calls[2].op == "conv_sparse_dw"),
+        tile,
+    )
     sizes = (*(len(call.words) for call in calls[:3]), kind, len(dx_words), given, 0)
     body = tuple(w for call in calls[:3] for w in call.words)
     reads = (given,) if isinstance(given, Buffer) else ()
@@ -91,7 +97,9 @@ def _input_gradient(
     call = _captured(b, lambda: lower_conv_dx(b, dx, source, scratch))
     made = b.places.pop(dx.outputs[0])[0]
     b.put(dx.outputs[0], place)
-    writes, sums, beta, slope = [place.buffer], NONE, NONE, 1.0
+    writes, slope = [place.buffer], 1.0
+    sums: Word = NONE
+    beta: Word = NONE
     if op.before is not None:
         total = b.floats(2 * b.extents(x)[1])
         b.put(_sums_of(op.before), Place(total))

@@ -127,9 +127,7 @@ def plan_predict(
     return _finished(b, [])
 
 
-def _builder(
-    stages: Mapping[str, Program], batch: int, kept: Mapping[str, Kept], style: Style
-) -> Builder:
+def _builder(stages: Mapping[str, Program], batch: int, kept: Mapping[str, Kept], style: Style) -> Builder:
     owner = packs(stages, kept)
     return Builder(
         batch,

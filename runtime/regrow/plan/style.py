@@ -34,7 +34,7 @@ STYLES = {
 
 
 def samples_at_once(grid: Grid, planes: int, style: Style) -> int:
-    """How many samples a scratch of so many planes holds: as many as its bytes allow, in tiles of like size."""
+    """How many samples a scratch of so many planes holds: as its bytes allow, in tiles of like size."""
     most = max(1, min(grid.samples, style.tile_bytes // (4 * planes * grid.sample)))
     tiles = -(-grid.samples // most)
     return -(-grid.samples // tiles)
