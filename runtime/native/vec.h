@@ -65,6 +65,7 @@ INLINE mask above(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, 
 INLINE vf pick_lanes(mask m, vf a, vf b) { return (vf)_mm512_mask_blend_ps(m, (__m512)b, (__m512)a); }
 INLINE vf only(mask m, vf a) { return (vf)_mm512_maskz_mov_ps(m, (__m512)a); }
 INLINE vf except(mask m, vf a) { return only((mask)~m, a); }
+INLINE vf plus_where(mask m, vf a, vf b) { return (vf)_mm512_mask_add_ps((__m512)a, m, (__m512)a, (__m512)b); }
 INLINE mask lanes(size_t n) { return (mask)(n < VW ? ((1u << n) - 1u) & 0xffffu : 0xffffu); }
 #else
 typedef vi mask;
@@ -72,6 +73,7 @@ INLINE mask above(vf a, vf b) { return (vi)(a > b); }
 INLINE vf pick_lanes(mask m, vf a, vf b) { return (vf)((m & (vi)a) | (~m & (vi)b)); }
 INLINE vf only(mask m, vf a) { return (vf)(m & (vi)a); }
 INLINE vf except(mask m, vf a) { return (vf)(~m & (vi)a); }
+INLINE vf plus_where(mask m, vf a, vf b) { return a + only(m, b); }
 INLINE mask lanes(size_t n) { return *(const vi_loose *)(LANE_TABLE + VW - (n < VW ? n : VW)); }
 #endif
 /* a > b ? a : b, so b where one is no number. */

@@ -18,7 +18,12 @@ INLINE vf activate(vf v, float slope)
     return pick_lanes(above(v, (vf){0}), v, low);
 }
 
-INLINE vf slope_of(vf v, float slope) { return pick_lanes(above(v, (vf){0}), splat(1.0f), splat(slope)); }
+/* The gradient d behind an activation of v. */
+INLINE vf slide(vf v, vf d, float slope)
+{
+    mask up = above(v, (vf){0});
+    return slope == 0.0f ? only(up, d) : pick_lanes(up, d, d * slope);
+}
 
 /* Columns outside, rows inside: the mask of a row's end is the same for all rows. */
 #define EACH_ROW(size, i, s, r)                                  \
@@ -238,7 +243,7 @@ static void back_sums(const back *b, const affine *a, const float *z, const floa
             where = load_some(row, left);
             value = apply(a, where);
         }
-        d *= slope_of(value, a->slope);
+        d = slide(value, d, a->slope);
         s0 += d;
         s1 += d * (where - a->mean);
     }
@@ -254,7 +259,7 @@ static void back_sums_of_output(const back *b, const affine *a, const float *y, 
     EACH_ROW(b->y_size, i, s, r) {
         size_t left = b->y_size.columns - i;
         vf v = load_some(y + s * b->y.sample + r * b->y.row + i, left);
-        vf d = load_some(dy + s * b->dy.sample + r * b->dy.row + i, left) * slope_of(v, a->slope);
+        vf d = slide(v, load_some(dy + s * b->dy.sample + r * b->dy.row + i, left), a->slope);
         v = pick_lanes(above(v, (vf){0}), v, v * up);
         s0 += d;
         s1 += d * (v - a->shift);
@@ -268,7 +273,7 @@ typedef struct {
     float tilt, level;
 } spread;
 
-INLINE vf back_value(const affine *a, const spread *p, vf g, vf z) { return g * a->scale + ((z - a->mean) * p->tilt + p->level); }
+INLINE vf back_level(const affine *a, const spread *p, vf z) { return (z - a->mean) * p->tilt + p->level; }
 
 /* Rows from `first` on of every sample, each on its own; without dy nothing comes from above. A row is loaded before
  * the one above it is stored (see back_pairs). */
@@ -288,8 +293,8 @@ static vf back_rows(const back *b, const affine *a, const spread *p, const float
             for (size_t r = first; r < rows; r++) {
                 vf zi = ahead, d = {0};
                 if (r + 1 < rows) ahead = load_some(zs + (r + 1) * vz.row, left);
-                if (dy) d = load_some(dy + s * vg.sample + r * vg.row + i, left) * slope_of(apply(&af, zi), af.slope);
-                vf out = only(keep, back_value(&af, &sp, d, zi));
+                if (dy) d = slide(apply(&af, zi), load_some(dy + s * vg.sample + r * vg.row + i, left), af.slope);
+                vf out = only(keep, d * af.scale + back_level(&af, &sp, zi));
                 store_some(dz + s * vd.sample + r * vd.row + i, out, b->width - i);
                 sum += out;
             }
@@ -322,12 +327,11 @@ static vf back_pairs(const back *b, const affine *a, const spread *p, const floa
                 rows_pair here = ahead;
                 if (r + 1 < rows) ahead = pair_load(z0, z0 + vz.row, left);
                 quad q = quad_of(&af, &here);
-                vf d = load_some(gs + r * vg.row, above_left) * slope_of(q.value, af.slope);
-                vf g3 = only(q.fourth, d), rest = except(q.fourth, d);
-                vf g2 = only(q.third, rest);
-                rest = except(q.third, rest);
-                vf o0 = back_value(&af, &sp, except(q.second, rest), q.z[0]), o1 = back_value(&af, &sp, only(q.second, rest), q.z[1]);
-                vf o2 = back_value(&af, &sp, g2, q.z[2]), o3 = back_value(&af, &sp, g3, q.z[3]);
+                vf d = slide(q.value, load_some(gs + r * vg.row, above_left), af.slope) * af.scale;
+                mask second = (mask)(q.second & ~q.third & ~q.fourth), third = (mask)(q.third & ~q.fourth);
+                mask first = (mask)~(q.second | q.third | q.fourth);
+                vf o0 = plus_where(first, back_level(&af, &sp, q.z[0]), d), o1 = plus_where(second, back_level(&af, &sp, q.z[1]), d);
+                vf o2 = plus_where(third, back_level(&af, &sp, q.z[2]), d), o3 = plus_where(q.fourth, back_level(&af, &sp, q.z[3]), d);
                 vf top = only(keep, MIX_LOW(o0, o1)), low = only(keep, MIX_LOW(o2, o3));
                 store_some(to, top, wide);
                 store_some(below, low, wide);

@@ -214,7 +214,7 @@ static void chain_replace(const chain_input_grad *dx, const extent4 *e, const vi
         float *at_x = x + s * dx->x_view.sample + r * dx->x_view.row + i;
         vf d = load_some(g + s * from->sample + r * from->row + i, left), v = load_some(at_x, left);
         store_some(at_x, d, left);
-        d = only(lanes(left), d * slope_of(v, dx->slope));
+        d = slide(v, d, dx->slope);
         v = pick_lanes(above(v, (vf){0}), v, v * up);
         s0 += d;
         s1 += d * (v - shift);
