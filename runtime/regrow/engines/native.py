@@ -156,25 +156,29 @@ class _Planned:
         self._template = np.zeros((len(plan.blocks), 2), np.uint64)
         for name, array in self._fixed.items():
             self._template[self.rows[name]] = (_address(array), array.nbytes)
-        self._needed = [name for name in plan.blocks[1:] if name not in self._fixed]
-        self._where = np.array([self.rows[name] for name in self._needed], np.intp)
+        self._needed = [(name, 2 * self.rows[name]) for name in plan.blocks[1:] if name not in self._fixed]
         self._address = _address(self.words)
-        # One entry per run that was ever going on at the same time: (table of blocks, arena).
-        self._idle: list[tuple[Array, Array]] = []
+        # One entry per run that was ever going on at the same time: (table of blocks, its numbers, arena).
+        self._idle: list[tuple[Array, memoryview, Array]] = []
 
     def run(self, arrays: Tensors, steps: int) -> int:
         """The core's status. Whoever comes while a run is going on gets an arena of its own."""
         try:
-            table, arena = self._idle.pop()
+            table, numbers, arena = self._idle.pop()
         except IndexError:
             table, arena = self._template.copy(), aligned(self.plan.arena_bytes)
             table[0] = (_address(arena), arena.nbytes)
-        bound = [_contiguous(arrays[name]) for name in self._needed]
-        if bound:
-            table[self._where] = [(_address(array), array.nbytes) for array in bound]
+            numbers = memoryview(table).cast("B").cast("Q")
+        bound = []
+        for name, at in self._needed:
+            array = arrays[name]
+            if not array.flags.c_contiguous:
+                array = np.ascontiguousarray(array)
+                bound.append(array)  # alive until the core is done
+            numbers[at], numbers[at + 1] = _address(array), array.nbytes
         words, blocks = len(self.words), len(table)
         status = int(core.library().regrow_run(self._address, words, _address(table), blocks, steps))
-        self._idle.append((table, arena))
+        self._idle.append((table, numbers, arena))
         return status
 
 
@@ -187,10 +191,6 @@ def aligned(size: int) -> Array:
 
 def _address(array: Array) -> int:
     return int(array.__array_interface__["data"][0])
-
-
-def _contiguous(array: Array) -> Array:
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def _fixed(name: str, plan: Plan, bundle: Bundle) -> Array | None:

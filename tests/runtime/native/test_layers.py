@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from regrow import reference
 from regrow.engines import core
-from regrow.plan.kept import Kept
+from regrow.plan.bound import lower_bound
+from regrow.plan.builder import Builder
+from regrow.plan.kept import Kept, forward
 from regrow.plan.make import Plan, plan_adapt
 from regrow.plan.style import STYLES
+from regrow.plan.walk import listed
 from tests.runtime.native.drive import POISON, run, run_words
 from tests.runtime.native.nets import Net, arrays, parameters, programs
 from tests.runtime.native.test_plan import overlapping, used_before_made
@@ -120,3 +123,51 @@ def test_changed_words_of_a_training_plan_never_leave_the_blocks() -> None:
             assert (whole[:32] == 7).all(), name
             assert (whole[-32:] == 7).all(), name
     assert len(statuses) > 3
+
+
+def test_the_lower_bound_is_the_sum_done_by_hand() -> None:
+    """Three inputs of five samples; 72, 288 and 72 weights, two vectors each; the largest weight once more."""
+    net = Net(1, (8, 4, 2), (True, True, False), 12)
+    inputs = 5 * (12 * 12 * 1 + 6 * 6 * 8 + 3 * 3 * 4)
+    whole = inputs + (72 + 288 + 72) + 2 * (8 + 4 + 2) + 288
+    assert lower_bound(programs(net)["step"], 5, {}) == 4 * whole
+    mask = np.zeros((4, 8, 3, 3), np.bool_)
+    mask[:, :, 0, 0] = True
+    packed = inputs + (72 + 32 + 72) + 2 * (8 + 4 + 2) + 72
+    assert lower_bound(programs(net)["step"], 5, {"w1": Kept(mask, fixed=False)}) == 4 * packed
+
+
+def test_a_small_plan_is_near_the_bound() -> None:
+    net = Net(1, (32, 32, 32, 32), (True, True, True, True), 28)
+    for density in (1.0, 0.1):
+        masks = masked(net, 0, density) if density < 1 else {}
+        kept = {n: Kept(m, fixed=False) for n, m in masks.items()}
+        plan = plan_adapt(programs(net), 5, kept, style=STYLES["small"])
+        assert plan.arena_bytes < 1.4 * lower_bound(programs(net)["step"], 5, kept)
+
+
+def test_a_layer_of_many_weights_takes_lists_that_reach_them() -> None:
+    """Numbers of two bytes count positions of a filter; a layer may keep more weights than those can count."""
+    net = Net(64, (512, 512), (False, False), 4)
+    masks = masked(net, 0, 0.1)
+    assert max(m.sum() for m in masks.values()) > 2**16
+    kept = {n: Kept(m, fixed=False) for n, m in masks.items()}
+    given = arrays(net, 2, 0, masks)
+    exact = reference.run(programs(net)["step"], given)
+    for style in STYLES.values():
+        plan = plan_adapt(programs(net), 2, kept, style=style)
+        made = one_step(plan, net, given, core.library().regrow_width())
+        for p in parameters(net):
+            want = exact[f"next:{p}"] * masks.get(p, 1)
+            np.testing.assert_allclose(made[f"out:{p}"], want, rtol=1e-3, atol=1e-4)
+
+
+def test_numbers_of_positions_are_widened_where_two_bytes_cannot_hold_them() -> None:
+    mask = np.random.default_rng(0).random((2, 8000, 3, 3)) < 0.1
+    lists = forward(Kept(mask, fixed=True))
+    assert int(lists.index.max()) > 2**16
+    few = forward(Kept(mask[:, :7000], fixed=True))
+    for made, positions, item in ((few, 63000, 2), (lists, 72000, 4)):
+        walk = listed(Builder(1, {}, style=STYLES["small"]), "w", "", made, range(positions))
+        assert walk.index.bytes == item * walk.kept
+        assert len(walk.table) == (positions if item == 2 else 0)
