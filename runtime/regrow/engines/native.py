@@ -168,7 +168,7 @@ class _Planned:
         except IndexError:
             table, arena = self._template.copy(), aligned(self.plan.arena_bytes)
             table[0] = (_address(arena), arena.nbytes)
-            numbers = memoryview(table).cast("B").cast("Q")
+            numbers = table.data.cast("B").cast("Q")
         bound = []
         for name, at in self._needed:
             array = arrays[name]

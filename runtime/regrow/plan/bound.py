@@ -1,8 +1,8 @@
 """The least an adaptation could keep: what backward reads of forward, what changes, and one gradient.
 
-Inputs of layers with weights to adapt, without pads; every value that is carried between steps, pruned ones as their
-kept positions; the gradient of the largest weight. All in the precision of the program; no workspace, no
-lists, nothing recomputed. A plan is judged by how far its arena is from this.
+Inputs of layers with weights to adapt, without pads; every value that is carried between steps, pruned ones
+as their kept positions; the gradient of the largest. All in the precision of the program; no workspace,
+no lists, nothing recomputed. A plan is judged by how far its arena is from this.
 """
 
 from collections.abc import Mapping

@@ -81,8 +81,8 @@ def backward(net: Net) -> tuple[list[Op], dict[str, Value]]:
         values |= {f"s:{name}": values[name], f"next:{name}": values[name]}
         ops.append(Op("mul", ("lr", f"d:{name}"), (f"s:{name}",), {}))
         ops.append(Op("sub", (name, f"s:{name}"), (f"next:{name}",), {}))
-    plain = {n: Value(v.shape, v.dtype) if n.startswith(("d:", "s:", "next:")) else v for n, v in values.items()}
-    return ops, plain
+    inner = ("d:", "s:", "next:")
+    return ops, {n: Value(v.shape, v.dtype) if n.startswith(inner) else v for n, v in values.items()}
 
 
 def programs(net: Net) -> dict[str, Program]:

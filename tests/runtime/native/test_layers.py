@@ -126,7 +126,7 @@ def test_changed_words_of_a_training_plan_never_leave_the_blocks() -> None:
 
 
 def test_the_lower_bound_is_the_sum_done_by_hand() -> None:
-    """Three inputs of five samples; 72, 288 and 72 weights, two vectors each; the largest weight once more."""
+    """Three inputs of five samples; 72, 288 and 72 weights, two vectors each; the largest once more."""
     net = Net(1, (8, 4, 2), (True, True, False), 12)
     inputs = 5 * (12 * 12 * 1 + 6 * 6 * 8 + 3 * 3 * 4)
     whole = inputs + (72 + 288 + 72) + 2 * (8 + 4 + 2) + 288
@@ -147,7 +147,7 @@ def test_a_small_plan_is_near_the_bound() -> None:
 
 
 def test_a_layer_of_many_weights_takes_lists_that_reach_them() -> None:
-    """Numbers of two bytes count positions of a filter; a layer may keep more weights than those can count."""
+    """Two bytes number the positions of a filter; a layer may keep more weights than that."""
     net = Net(64, (512, 512), (False, False), 4)
     masks = masked(net, 0, 0.1)
     assert max(m.sum() for m in masks.values()) > 2**16
