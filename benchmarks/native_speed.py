@@ -81,8 +81,6 @@ def predict(most: int) -> dict[str, Any]:
         module, x, y = prepare(row, path)
         session = regrow.open(path, engine="native").session()
         session.adapt(x.numpy(), y.numpy())
-        params, model = dict(session.parameters), regrow.open(path, engine="native")
-        statistics = dict(session.statistics)
         graph = io.BytesIO()
         torch.onnx.export(_folded(module), (x[:1],), graph, dynamo=False)
         options = ort.SessionOptions()
@@ -91,7 +89,7 @@ def predict(most: int) -> dict[str, Any]:
         one = np.ascontiguousarray(x[:1].numpy())
         name = other.get_inputs()[0].name
         made = {
-            NATIVE: lambda: [model.engine.predict(one, params, statistics) for _ in range(20)] and None,
+            NATIVE: lambda: [session.predict(one) for _ in range(20)] and None,
             "onnxruntime, folded": lambda: [other.run(None, {name: one}) for _ in range(20)] and None,
         }
         records = turns(made, 5, most)

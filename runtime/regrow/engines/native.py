@@ -29,6 +29,8 @@ SPARSE_BELOW = 0.4
 LEAST_MATRIX = 2**15
 _STAGES = ("predict", "prefix", "step", "finish")
 _PLANS_KEPT = 8
+# Blocks that are other arrays in every call; so is all that comes out.
+_PASSING = ("x", "y", "active")
 
 
 def load() -> None:
@@ -156,30 +158,54 @@ class _Planned:
         self._template = np.zeros((len(plan.blocks), 2), np.uint64)
         for name, array in self._fixed.items():
             self._template[self.rows[name]] = (_address(array), array.nbytes)
-        self._needed = [(name, 2 * self.rows[name]) for name in plan.blocks[1:] if name not in self._fixed]
+        names = [name for name in plan.blocks[1:] if name not in self._fixed]
+        lasting = [name for name in names if not name.startswith("out:") and name not in _PASSING]
+        self._lasting = [(i, name, 2 * self.rows[name]) for i, name in enumerate(lasting)]
+        self._passing = [(name, 2 * self.rows[name]) for name in names if name not in lasting]
         self._address = _address(self.words)
-        # One entry per run that was ever going on at the same time: (table of blocks, its numbers, arena).
-        self._idle: list[tuple[Array, memoryview, Array]] = []
+        self._idle: list[_Slot] = []
 
     def run(self, arrays: Tensors, steps: int) -> int:
         """The core's status. Whoever comes while a run is going on gets an arena of its own."""
         try:
-            table, numbers, arena = self._idle.pop()
+            slot = self._idle.pop()
         except IndexError:
-            table, arena = self._template.copy(), aligned(self.plan.arena_bytes)
-            table[0] = (_address(arena), arena.nbytes)
-            numbers = table.data.cast("B").cast("Q")
-        bound = []
-        for name, at in self._needed:
+            slot = _Slot(self._template.copy(), aligned(self.plan.arena_bytes), len(self._lasting))
+        held, numbers = slot.held, slot.numbers
+        for i, name, at in self._lasting:
             array = arrays[name]
-            if not array.flags.c_contiguous:
-                array = np.ascontiguousarray(array)
-                bound.append(array)  # alive until the core is done
-            numbers[at], numbers[at + 1] = _address(array), array.nbytes
-        words, blocks = len(self.words), len(table)
-        status = int(core.library().regrow_run(self._address, words, _address(table), blocks, steps))
-        self._idle.append((table, numbers, arena))
+            if held[i] is not array:
+                whole = array.flags.c_contiguous
+                held[i] = array if whole else None  # a copy would not see what is written later
+                _bind(numbers, at, array if whole else np.ascontiguousarray(array), slot.copies)
+        copies: dict[int, Array] = {}  # alive until the core is done
+        for name, at in self._passing:
+            array = arrays[name]
+            _bind(numbers, at, array if array.flags.c_contiguous else np.ascontiguousarray(array), copies)
+        words = len(self.words)
+        status = int(core.library().regrow_run(self._address, words, slot.address, len(self.rows), steps))
+        self._idle.append(slot)
         return status
+
+
+class _Slot:
+    """The table of blocks and the arena of one run at a time; there are as many as ever ran at once.
+
+    What lasts (parameters, statistics) is remembered, so that only what is another array is looked up again.
+    """
+
+    def __init__(self, table: Array, arena: Array, lasting: int) -> None:
+        table[0] = (_address(arena), arena.nbytes)
+        self.arena = arena
+        self.address = _address(table)
+        self.numbers = table.data.cast("B").cast("Q")
+        self.held: list[Array | None] = [None] * lasting
+        self.copies: dict[int, Array] = {}
+
+
+def _bind(numbers: memoryview, at: int, array: Array, copies: dict[int, Array]) -> None:
+    copies[at] = array
+    numbers[at], numbers[at + 1] = _address(array), array.nbytes
 
 
 def aligned(size: int) -> Array:
