@@ -16,6 +16,7 @@ typedef struct {
     size_t x_channel, y_channel;
     size_t w_row, w_channel;
     const uint32_t *tap; /* pairs: offset into x, offset into w */
+    int resume;          /* y holds the sums over earlier channels */
 } filter;
 
 #define TILE(R, T)                                                                                              \
@@ -24,7 +25,8 @@ typedef struct {
         vf s[R][T];                                                                                             \
         UNROLL for (int r = 0; r < (R); r++) {                                                                  \
             vf first = splat(bias ? bias[r] : 0.0f);                                                            \
-            UNROLL for (int t = 0; t < (T); t++) s[r][t] = first;                                               \
+            UNROLL for (int t = 0; t < (T); t++)                                                                \
+                s[r][t] = f->resume ? load(y + (size_t)r * f->y_channel + t * VW) : first;                      \
         }                                                                                                       \
         for (size_t c = 0; c < f->channels; c++, x += f->x_channel, w += f->w_channel)                          \
             for (size_t k = 0; k < f->taps; k++) {                                                              \
@@ -100,23 +102,44 @@ static void tile_one(size_t t, const filter *f, const float *x, const float *w, 
     }
 }
 
-/* Tiles outside, filters inside: the slab of x under a tile stays in the first cache. */
-static void convolve(const filter *f, const float *x, const float *w, const float *bias, float *y, size_t vectors)
+#define FAR_WEIGHTS (1u << 20)  /* floats of weights that no cache near the core holds while tiles walk over them */
+#define NEAR_WEIGHTS (1u << 18) /* and so many at once are walked then */
+
+/* How many channels are summed before the next tile is gone to. */
+static size_t channels_at_once(const filter *f)
 {
-    for (size_t v = 0, t; v < vectors; v += t) {
-        t = tile_width(vectors - v);
-        for (size_t r = 0; r < f->rows;) {
-            const float *b = bias ? bias + r : NULL, *wr = w + r * f->w_row;
-            float *yr = y + r * f->y_channel + v * VW;
-            if (f->rows - r >= CONV_R) {
-                tile_four(t, f, x + v * VW, wr, b, yr);
-                r += CONV_R;
-            } else {
-                tile_one(t, f, x + v * VW, wr, b, yr);
-                r += 1;
+    size_t one = f->rows * f->taps + 1, some = NEAR_WEIGHTS / one;
+    return f->channels <= FAR_WEIGHTS / one ? f->channels : some < 16 ? 16 : some;
+}
+
+/* Tiles outside, filters inside: the slab of x under a tile stays in the first cache. Sums go on in y from one lot of
+ * channels to the next, in the same order as at once. */
+static void convolve(const filter *whole, const float *x, const float *w, const float *bias, float *y, size_t vectors)
+{
+    filter part = *whole;
+    const filter *f = &part;
+    size_t some = channels_at_once(whole), channels = whole->channels, c = 0;
+    do {
+        part.channels = channels - c < some ? channels - c : some;
+        part.resume = c > 0;
+        for (size_t v = 0, t; v < vectors; v += t) {
+            t = tile_width(vectors - v);
+            for (size_t r = 0; r < f->rows;) {
+                const float *b = bias ? bias + r : NULL, *wr = w + r * f->w_row;
+                float *yr = y + r * f->y_channel + v * VW;
+                if (f->rows - r >= CONV_R) {
+                    tile_four(t, f, x + v * VW, wr, b, yr);
+                    r += CONV_R;
+                } else {
+                    tile_one(t, f, x + v * VW, wr, b, yr);
+                    r += 1;
+                }
             }
         }
-    }
+        x += part.channels * f->x_channel;
+        w += part.channels * f->w_channel;
+        c += part.channels;
+    } while (c < channels);
 }
 
 /* The lowest and highest offset into x, the highest into w; 0 where the plan would leave x at its front. */
@@ -160,7 +183,7 @@ static regrow_status conv_prepare(const machine *m, const uint32_t *w, uint32_t 
 {
     WORDS(16);
     uint64_t groups = w[4], run = times(w[7], LANES), x_high, w_high;
-    filter f = {w[5], w[6], w[15], w[9], w[11], w[12], w[13], w + 16};
+    filter f = {w[5], w[6], w[15], w[9], w[11], w[12], w[13], w + 16, 0};
     WORDS(16 + times(f.taps, 2));
     if (!taps_span(f.tap, f.taps, w[8], &x_high, &w_high)) return REGROW_E_BOUNDS;
     if (!groups || !f.rows) return REGROW_E_WORDS;
@@ -289,7 +312,7 @@ static regrow_status grad_prepare(const machine *m, const uint32_t *w, uint32_t 
 {
     WORDS(15);
     uint64_t groups = w[3], run = times(w[6], LANES), x_high, w_high;
-    filter f = {w[4], w[5], w[14], w[8], w[10], w[11], w[12], w + 15};
+    filter f = {w[4], w[5], w[14], w[8], w[10], w[11], w[12], w + 15, 0};
     WORDS(15 + times(f.taps, 2));
     if (!groups || !f.rows || !f.channels || !f.taps) return REGROW_E_WORDS;
     if (!taps_span(f.tap, f.taps, w[7], &x_high, &w_high)) return REGROW_E_BOUNDS;

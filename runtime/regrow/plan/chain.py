@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from regrow.ops.schema import ints
+from regrow.plan.peak import value_bytes
 from regrow.plan.style import Style
 from regrow.program import Op, Program
 
 # Positions of a filter up to which a convolution is made twice rather than kept.
 CHEAP = 32
+# Bytes of an input that stays in the second cache while it is read again for every few filters.
+NEAR = 512 * 1024
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class _Layer:
     gradients: tuple[Op, ...] = ()  # of the weight, and of the input where that is wanted
 
 
-def chained(ops: Sequence[Op], program: Program, style: Style) -> list[Op]:
+def chained(ops: Sequence[Op], program: Program, style: Style, batch: int) -> list[Op]:
     """The ops with chains joined."""
     readers: dict[str, list[Op]] = {}
     maker: dict[str, Op] = {}
@@ -50,7 +53,7 @@ def chained(ops: Sequence[Op], program: Program, style: Style) -> list[Op]:
         for name in dict.fromkeys(op.inputs):
             readers.setdefault(name, []).append(op)
         maker.update({name: op for name in op.outputs if name})
-    found = [_layer(op, readers, maker, program, style) for op in ops if op.kind == "block"]
+    found = [_layer(op, readers, maker, program, style, batch) for op in ops if op.kind == "block"]
     layers = _consistent([layer for layer in found if layer is not None], readers, maker)
     at: dict[int, Op] = {}
     gone: set[int] = set()
@@ -64,7 +67,7 @@ def chained(ops: Sequence[Op], program: Program, style: Style) -> list[Op]:
 
 
 def _layer(
-    block: Op, readers: dict[str, list[Op]], maker: dict[str, Op], program: Program, style: Style
+    block: Op, readers: dict[str, list[Op]], maker: dict[str, Op], program: Program, style: Style, batch: int
 ) -> _Layer | None:
     z = block.inputs[0]
     conv = maker.get(z)
@@ -72,7 +75,8 @@ def _layer(
         return None
     others = [op for op in readers[z] if op is not block]
     if not others:
-        return _Layer(conv, block)
+        near = value_bytes(program.values[conv.inputs[0]], batch) <= NEAR
+        return _Layer(conv, block) if near or style.recompute or _is_cheap(conv, program) else None
     back = others[0]
     if len(others) > 1 or back.kind != "block_back" or ints(conv.attrs, "stride") != (1, 1):
         return None
@@ -82,12 +86,15 @@ def _layer(
     inputs = [op for op in gradients if op.kind == "conv2d_dx" and op.inputs == (dz, conv.inputs[1])]
     if len(weight) != 1 or len(inputs) > 1 or len(gradients) != 1 + len(inputs):
         return None
-    cheap = prod(program.values[conv.inputs[1]].shape[1:]) <= CHEAP and not inputs
-    if not cheap and not style.recompute:
+    if not style.recompute and (inputs or not _is_cheap(conv, program)):
         return None
     if inputs and (x in program.outputs or x not in maker or not _keeps_size(program, z, x)):
         return None
     return _Layer(conv, block, back, (*weight, *inputs))
+
+
+def _is_cheap(conv: Op, program: Program) -> bool:
+    return prod(program.values[conv.inputs[1]].shape[1:]) <= CHEAP
 
 
 def _keeps_size(program: Program, z: str, x: str) -> bool:

@@ -211,7 +211,7 @@ def _run(
 ) -> None:
     """Lower one program into a section."""
     b.enter(section, program)
-    ops = fused(program, b.style)
+    ops = fused(program, b.style, b.batch)
     if order is not None:
         ops = order(ops, program)
     b.wanted = wanted(b, ops)
