@@ -16,6 +16,7 @@ from benchmarks.native.rows import EAGER, LAST, LR, STEPS, WAYS, Row
 from regrow_exporter import export
 
 Subject = Callable[[], None]
+LEAST_ROUNDS = 7  # with the two that warm up; six pairs are the fewest that have an interval
 
 
 def prepare(row: Row, path: Path) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
@@ -101,6 +102,6 @@ def turns(made: Mapping[str, Subject], seconds: float, most: int) -> dict[str, l
             subject()
             if i >= 2:
                 records[name].append((time.thread_time() - start) * 1e3)
-        if i >= 8 and time.perf_counter() - began > seconds:
+        if i >= LEAST_ROUNDS and time.perf_counter() - began > seconds:
             break
     return records
