@@ -109,7 +109,7 @@ def figures(record: Json) -> str:
     head = (
         f"`python -m benchmarks.native_speed benchmarks/results/native_speed.json`, {made['date'][:10]}, "
         f"{made['cpu']}, load {made['load']} before and {made['load_after']} after, one thread, processor "
-        "time, five steps, all weights adaptable unless said. Ratios are of interleaved pairs: median and 95 % "
+        "time, five steps, all weights adaptable unless said. Ratios are of interleaved pairs: median, 95 % "
         "interval; "
         "reached is 0.8 of the target on the lower end."
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ from regrow.plan.style import STYLES
 Array = NDArray[Any]
 Tensors = Mapping[str, Array]
 
-# Share of kept positions below which a layer runs faster on lists than whole (docs/decisions.md).
-SPARSE_BELOW = 0.4
+# Share of kept positions below which a layer runs faster on lists than whole, and below which a convolution does
+# whose filters have so few positions that writing its output is most of the work (rates: docs/native.md).
+SPARSE_BELOW, FEW_POSITIONS, FEW_BELOW = 0.4, 32, 0.25
 # Elements below which a matrix is always whole: its product is over before lists pay off.
 LEAST_MATRIX = 2**15
 _STAGES = ("predict", "prefix", "step", "finish")
@@ -36,6 +38,11 @@ _PASSING = ("x", "y", "active")
 def load() -> None:
     """Load what running needs, so that a benchmark can tell it apart from the run."""
     core.library()
+
+
+def _sparse_below(shape: tuple[int, ...]) -> float:
+    few = len(shape) > 2 and prod(shape[1:]) <= FEW_POSITIONS
+    return FEW_BELOW if few else SPARSE_BELOW
 
 
 class NativeEngine:
@@ -69,7 +76,8 @@ class NativeEngine:
         return {
             name: kept
             for name, kept in made.items()
-            if kept.density <= SPARSE_BELOW and (kept.mask.ndim > 2 or kept.mask.size >= LEAST_MATRIX)
+            if kept.density <= _sparse_below(kept.mask.shape)
+            and (kept.mask.ndim > 2 or kept.mask.size >= LEAST_MATRIX)
         }
 
     def planned_bytes(self, support: int) -> int:
