@@ -24,8 +24,8 @@ from regrow.plan.style import STYLES
 Array = NDArray[Any]
 Tensors = Mapping[str, Array]
 
-# Share of kept positions below which a layer runs faster on lists than whole, and below which a convolution does
-# whose filters have so few positions that writing its output is most of the work (rates: docs/native.md).
+# Share of kept positions below which a layer runs faster on lists than whole, and below which a convolution
+# does whose filters have so few positions that writing its output is most of the work (docs/native.md).
 SPARSE_BELOW, FEW_POSITIONS, FEW_BELOW = 0.4, 32, 0.25
 # Elements below which a matrix is always whole: its product is over before lists pay off.
 LEAST_MATRIX = 2**15
