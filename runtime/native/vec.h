@@ -1,4 +1,5 @@
-/* vec.h - one vocabulary of vectors over the compiler's vector extension. VB is the width in bytes. */
+/* vec.h - one vocabulary of vectors over the compiler's vector extension. VB is the width in bytes; 4 is
+ * one number at a time, for machines without vectors. */
 #ifndef REGROW_VEC_H
 #define REGROW_VEC_H
 #include <stdint.h>
@@ -34,13 +35,18 @@ typedef int32_t vi_loose __attribute__((vector_size(VB), aligned(4), may_alias))
 #define ODD(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15)
 #define MIX_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
 #define MIX_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#elif VW == 1
+#define EVEN(a, b) (a)
+#define ODD(a, b) (b)
+#define MIX_LOW(a, b) (a)
+#define MIX_HIGH(a, b) (b)
 #elif VW == 4
 #define EVEN(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
 #define ODD(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7)
 #define MIX_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
 #define MIX_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
 #else
-#error "VB is 16, 32 or 64"
+#error "VB is 4, 16, 32 or 64"
 #endif
 
 #if VW < 16
@@ -48,8 +54,10 @@ typedef int32_t vi_loose __attribute__((vector_size(VB), aligned(4), may_alias))
 static const int32_t LANE_TABLE[2 * VW] = {
 #if VW == 8
     -1, -1, -1, -1, -1, -1, -1, -1
-#else
+#elif VW == 4
     -1, -1, -1, -1
+#else
+    -1
 #endif
 };
 #endif
@@ -112,15 +120,22 @@ INLINE void store_some(float *p, vf v, size_t n)
 
 INLINE float sum_lanes(vf v)
 {
+#if VW == 1
+    return v[0];
+#else
     float t[VW], s = 0;
     store(t, v);
     UNROLL for (int i = 0; i < VW; i += 4) s += (t[i] + t[i + 1]) + (t[i + 2] + t[i + 3]);
     return s;
+#endif
 }
 
 /* Eight vectors to their eight sums. */
 INLINE void sum_eight(const vf *a, float *out)
 {
+#if VW == 1
+    UNROLL for (int i = 0; i < 8; i++) out[i] = a[i][0];
+#else
     vf b0 = EVEN(a[0], a[1]) + ODD(a[0], a[1]), b1 = EVEN(a[2], a[3]) + ODD(a[2], a[3]);
     vf b2 = EVEN(a[4], a[5]) + ODD(a[4], a[5]), b3 = EVEN(a[6], a[7]) + ODD(a[6], a[7]);
     vf c0 = EVEN(b0, b1) + ODD(b0, b1), c1 = EVEN(b2, b3) + ODD(b2, b3);
@@ -135,6 +150,7 @@ INLINE void sum_eight(const vf *a, float *out)
 #endif
     store(t, d);
     memcpy(out, t, 8 * sizeof(float));
+#endif
 #endif
 }
 #endif
