@@ -35,6 +35,21 @@ def load() -> None:
     core.library()
 
 
+def packable(bundle: Bundle) -> dict[str, Kept]:
+    """The weights that are worth keeping packed."""
+    kinds = {p.name: p.adaptable for p in bundle.manifest.parameters}
+    made = {
+        name: Kept(mask, kinds[name] == "none")
+        for name, mask in bundle.kept.items()
+        if kinds[name] in ("kept", "none") and mask.ndim > 1 and mask.any()
+    }
+    return {
+        name: kept
+        for name, kept in made.items()
+        if kept.density <= SPARSE_BELOW and (kept.mask.ndim > 2 or kept.mask.size >= LEAST_MATRIX)
+    }
+
+
 class NativeEngine:
     """The `native` engine. Plans are made when a batch size is first seen; arenas are reused."""
 
@@ -53,18 +68,7 @@ class NativeEngine:
 
     @cached_property
     def _kept(self) -> dict[str, Kept]:
-        """The weights that are worth keeping packed."""
-        kinds = {p.name: p.adaptable for p in self._bundle.manifest.parameters}
-        made = {
-            name: Kept(mask, kinds[name] == "none")
-            for name, mask in self._bundle.kept.items()
-            if kinds[name] in ("kept", "none") and mask.ndim > 1 and mask.any()
-        }
-        return {
-            name: kept
-            for name, kept in made.items()
-            if kept.density <= SPARSE_BELOW and (kept.mask.ndim > 2 or kept.mask.size >= LEAST_MATRIX)
-        }
+        return packable(self._bundle)
 
     def planned_bytes(self, support: int) -> int:
         """The arena of an adaptation, to the byte."""
