@@ -39,10 +39,10 @@ def compiler() -> list[str] | None:
     return next((c for c in candidates if shutil.which(c[0])), None)
 
 
-def build(out: Path, cc: list[str], extra: tuple[str, ...] = ()) -> None:
-    """Write the library to `out`, replacing an older one at once or not at all."""
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
-    widths = X86 if x86 else (("baseline", 16, ""),)
+def build(out: Path, cc: list[str], extra: tuple[str, ...] = (), *, scalar: bool = False) -> None:
+    """Write the library to `out`, replacing an older one at once or not at all; `scalar`: without vectors."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64") and not scalar
+    widths = X86 if x86 else (("baseline", 4 if scalar else 16, ""),)
     with tempfile.TemporaryDirectory() as folder:
         objects = []
         for name, width, march in widths:

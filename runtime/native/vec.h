@@ -12,6 +12,10 @@
 #define VB 16
 #endif
 #define VW (VB / 4)
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2) && VB == 16
+#include <arm_mve.h>
+#define MVE
+#endif
 #define LANES 16 /* a plan counts in blocks of this many floats, whatever the width */
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
@@ -49,7 +53,7 @@ typedef int32_t vi_loose __attribute__((vector_size(VB), aligned(4), may_alias))
 #error "VB is 4, 16, 32 or 64"
 #endif
 
-#if VW < 16
+#if VW < 16 && !defined(MVE)
 /* Lanes that are -1 below VW and 0 from there on; a window into it masks the first n. */
 static const int32_t LANE_TABLE[2 * VW] = {
 #if VW == 8
@@ -74,6 +78,14 @@ INLINE vf pick_lanes(mask m, vf a, vf b) { return (vf)_mm512_mask_blend_ps(m, (_
 INLINE vf only(mask m, vf a) { return (vf)_mm512_maskz_mov_ps(m, (__m512)a); }
 INLINE vf except(mask m, vf a) { return only((mask)~m, a); }
 INLINE mask lanes(size_t n) { return (mask)(n < VW ? ((1u << n) - 1u) & 0xffffu : 0xffffu); }
+#elif defined(MVE)
+/* Predicates, not only because they are faster: gcc 12 mixes up comparisons of vectors here. */
+typedef mve_pred16_t mask;
+INLINE mask above(vf a, vf b) { return vcmpgtq_f32((float32x4_t)a, (float32x4_t)b); }
+INLINE vf pick_lanes(mask m, vf a, vf b) { return (vf)vpselq_f32((float32x4_t)a, (float32x4_t)b, m); }
+INLINE vf only(mask m, vf a) { return pick_lanes(m, a, (vf){0}); }
+INLINE vf except(mask m, vf a) { return pick_lanes(m, (vf){0}, a); }
+INLINE mask lanes(size_t n) { return vctp32q((uint32_t)(n < VW ? n : VW)); }
 #else
 typedef vi mask;
 INLINE mask above(vf a, vf b) { return (vi)(a > b); }
@@ -91,6 +103,8 @@ INLINE vf load_some(const float *p, size_t n)
     return (vf)_mm512_maskz_loadu_ps(lanes(n), p);
 #elif defined(__AVX2__) && VW == 8
     return n >= VW ? load(p) : (vf)_mm256_maskload_ps(p, (__m256i)lanes(n));
+#elif defined(MVE)
+    return (vf)vldrwq_z_f32(p, lanes(n));
 #else
     float t[VW] = {0};
     if (n >= VW) return load(p);
@@ -107,6 +121,8 @@ INLINE void store_some(float *p, vf v, size_t n)
 #elif defined(__AVX2__) && VW == 8
     if (n >= VW) store(p, v);
     else _mm256_maskstore_ps(p, (__m256i)lanes(n), (__m256)v);
+#elif defined(MVE)
+    vstrwq_p_f32(p, (float32x4_t)v, lanes(n));
 #else
     float t[VW];
     if (n >= VW) {

@@ -9,6 +9,8 @@ typedef struct {
 
 static regrow_status chain_prepare(const machine *m, const uint32_t *w, uint32_t n, uint32_t sparse, size_t planes, chain_conv *c)
 {
+    /* Only one of the two jobs is read, which a compiler that inlines all of this cannot tell. */
+    memset(c, 0, sizeof *c);
     c->sparse = sparse;
     if (sparse) return sparse_prepare(m, w, n, planes, &c->kept);
     regrow_status status = conv_prepare(m, w, n, planes, &c->dense);
@@ -58,6 +60,8 @@ static regrow_status op_chain_back(const machine *m, const uint32_t *w, uint32_t
     back_job block;
     grad_job dense;
     sparse_grad_job kept;
+    memset(&dense, 0, sizeof dense);
+    memset(&kept, 0, sizeof kept);
     if (!planes || w[3] > n - 5 || w[4] > n - 5 - w[3]) return REGROW_E_WORDS;
     const uint32_t *last = w + 5 + w[3] + w[4];
     uint32_t left = n - 5 - w[3] - w[4];

@@ -89,8 +89,8 @@ def plan_adapt(
 ) -> Plan:
     """Everything an adaptation runs: load, prefix, steps, finish, store.
 
-    `packed`: what is packed is handed over as its kept positions, and what is carried stays in the arena, where
-    `Plan.carried` says, for the caller to take.
+    `packed`: what is packed is handed over as its kept positions, and what is carried stays in the arena,
+    where `Plan.carried` says, for the caller to take.
     """
     stages = {name: programs[name] for name in ("prefix", "step", "finish")}
     b = _builder(stages, batch, kept)
@@ -276,4 +276,6 @@ def _finished(
         b.lists[CONSTANTS] = np.frombuffer(bytes(b.constants), np.uint8)
     used = {x.block for calls in b.calls.values() for call in calls for x in (*call.reads, *call.writes)}
     used |= {losses} if losses else set()
-    return Plan(b.calls, layout, (ARENA, *sorted(used - {ARENA})), b.lists, step_number, loss, losses, carried)
+    return Plan(
+        b.calls, layout, (ARENA, *sorted(used - {ARENA})), b.lists, step_number, loss, losses, carried
+    )

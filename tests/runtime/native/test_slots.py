@@ -1,8 +1,9 @@
-"""Saved values survive a loss of power at every byte: what is restored is the old ones or the new, never a mix."""
+"""Saved values survive a loss of power at every byte: the old ones or the new are restored, never a mix."""
 
 import ctypes
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,8 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 
 class Flash:
-    """Pages in memory. After `power` bytes have changed, nothing does any more; a page that was being erased or
-    written then holds `torn` bytes where it was not yet done, or what was there."""
+    """Pages in memory. After `power` bytes have changed, nothing does any more; a page that was being erased
+    or written then holds `torn` bytes where it was not yet done, or what was there."""
 
     def __init__(self, core: ctypes.CDLL, size: int, page: int = PAGE) -> None:
         self.core, self.page = core, page
@@ -87,7 +88,7 @@ def test_power_may_fail_at_every_byte(core: ctypes.CDLL, size: int, torn: str) -
     saved = [random_bytes(i, size) for i in range(4)]
     whole = Flash(core, size)
     whole.save(saved[0])
-    for old, new in zip(saved[:-1], saved[1:], strict=True):
+    for old, new in pairwise(saved):
         before, whole.changed = whole.cells.copy(), 0
         assert whole.save(new) == OK
         total, outcomes = whole.changed, set()
