@@ -1,4 +1,4 @@
-"""The C folder on this machine builds without a warning and learns what the native engine does, to the bit."""
+"""The C folder on this machine: builds without a warning, learns what the native engine does, to the bit."""
 
 import ctypes
 import re
