@@ -69,7 +69,8 @@ def make(folder, target="check", dump=True, **variables):
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=300)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert not dump or "warning" not in done.stderr, done.stderr
-    return done.stdout
+    # What a board prints through its debugger comes out of QEMU's standard error.
+    return done.stdout + done.stderr
 
 
 def dumped(text, bound):

@@ -12,7 +12,16 @@ from regrow.engines import core
 
 ROOT = Path(__file__).resolve().parents[3]
 NATIVE = ROOT / "runtime" / "native"
-FLAGS = ("-std=gnu99", "-O1", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+FLAGS = (
+    "-std=gnu99",
+    "-O1",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-Wall",
+    "-Wextra",
+    "-Wconversion",
+    "-Werror",
+)
 CORE = "-DREGROW_CORE=regrow_core_baseline"
 
 # name: compiler and its flags, bytes of a vector, emulator
@@ -32,7 +41,9 @@ def test_every_op_agrees_with_the_reference(machine: str, tmp_path: Path) -> Non
     compiler, width, emulator = MACHINES[machine]
     lacking = [tool for tool in (compiler[0], *emulator) if shutil.which(tool) is None]
     if lacking or not core.PATH.exists() or not NATIVE.exists():
-        pytest.skip(f"needs {', '.join(lacking) or 'a checkout with the core'} (docs/metal.md names packages)")
+        pytest.skip(
+            f"needs {', '.join(lacking) or 'a checkout with the core'} (docs/metal.md names packages)"
+        )
     sources = [str(NATIVE / "core.c"), str(NATIVE / "regrow.c"), str(Path(__file__).with_name("runner.c"))]
     runner = str(tmp_path / "runner")
     command = [*compiler, *FLAGS, CORE, f"-DVB={width}", f"-I{NATIVE}", *sources, "-o", runner, "-lm"]
