@@ -69,8 +69,13 @@ def _run(command: list[str]) -> None:
 
 def stale(out: Path = LIBRARY) -> bool:
     """Whether a source is newer than the library, or there is none."""
-    sources = [p for pattern in ("*.c", "*.h", "ops/*.c", "build.py") for p in SOURCES.glob(pattern)]
-    return not out.exists() or any(p.stat().st_mtime > out.stat().st_mtime for p in sources)
+    made_from = (*sources(), SOURCES / "build.py")
+    return not out.exists() or any(p.stat().st_mtime > out.stat().st_mtime for p in made_from)
+
+
+def sources() -> list[Path]:
+    """The core in C."""
+    return [p for pattern in ("*.c", "*.h", "ops/*.c") for p in sorted(SOURCES.glob(pattern))]
 
 
 def main(words: list[str]) -> int:
@@ -95,20 +100,24 @@ except ModuleNotFoundError:
 else:
 
     class CoreHook(BuildHookInterface):  # type: ignore[misc]
-        """Puts the library into a wheel and names the platform it runs on."""
+        """Puts library and sources into a wheel and names the platform it runs on."""
 
         PLUGIN_NAME = "custom"
 
         def initialize(self, version: str, build_data: dict[str, object]) -> None:
-            """Compile, unless there is nothing to compile with."""
-            cc = compiler()
-            if self.target_name != "wheel" or version == "editable" or cc is None:
+            """Compile, unless there is nothing to compile with; the sources travel in any case."""
+            if self.target_name != "wheel" or version == "editable":
                 return
-            if stale(LIBRARY):
-                build(LIBRARY, cc)
-            build_data["pure_python"] = False
-            build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
-            build_data["force_include"] = {str(LIBRARY): "regrow/_core.so"}
+            # `regrow export --c` hands the sources on.
+            home = "regrow_exporter/c_writer/core"
+            forced = {str(p): f"{home}/{p.relative_to(SOURCES)}" for p in sources()}
+            if (cc := compiler()) is not None:
+                if stale(LIBRARY):
+                    build(LIBRARY, cc)
+                build_data["pure_python"] = False
+                build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+                forced[str(LIBRARY)] = "regrow/_core.so"
+            build_data["force_include"] = forced
 
 
 if __name__ == "__main__":

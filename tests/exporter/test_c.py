@@ -17,7 +17,8 @@ from regrow.engines.native import SPARSE_BELOW
 from regrow.errors import UnsupportedError
 from regrow_exporter.c_writer import folder, write_c
 from regrow_exporter.c_writer.bound import default_samples
-from tests.exporter.c_build import MODELS, dumped, make, tool, write_bundle
+from tests.exporter.c_make import dumped, make, tool
+from tests.exporter.c_models import MODELS, write_bundle
 
 if not core.PATH.exists():
     pytest.skip("the native core is not built: no C compiler here", allow_module_level=True)

@@ -11,13 +11,14 @@ pytest.importorskip("onnxruntime")
 
 from regrow.engines import core
 from regrow_exporter.c_writer import folder
-from tests.exporter.c_build import dumped, make, write_bundle
+from tests.exporter.c_make import dumped, make
+from tests.exporter.c_models import write_bundle
 
 if not core.PATH.exists():
     pytest.skip("the native core is not built: no C compiler here", allow_module_level=True)
 
-# What fused multiply-add may make of it, in parts of how far each tensor moved. What moves less than LEAST, such
-# as a bias before a norm, does so by rounding only.
+# What fused multiply-add may make of it, in parts of how far each tensor moved. What moves less than LEAST,
+# such as a bias before a norm, does so by rounding only.
 LIMIT, LEAST = 2e-5, 0.05
 # Where nothing is fused, every machine makes the same bits.
 PLAIN = "-O1 -ffp-contract=off"
