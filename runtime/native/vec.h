@@ -24,10 +24,16 @@
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
 
+#if VW == 1
+/* No vectors of one: compilers keep those in memory. */
+typedef float vf;
+typedef float vf_loose __attribute__((may_alias));
+#else
 typedef float vf __attribute__((vector_size(VB)));
 typedef int32_t vi __attribute__((vector_size(VB)));
 typedef float vf_loose __attribute__((vector_size(VB), aligned(4), may_alias));
 typedef int32_t vi_loose __attribute__((vector_size(VB), aligned(4), may_alias));
+#endif
 
 #if VW == 16
 #define EVEN(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
@@ -53,15 +59,13 @@ typedef int32_t vi_loose __attribute__((vector_size(VB), aligned(4), may_alias))
 #error "VB is 4, 16, 32 or 64"
 #endif
 
-#if VW < 16 && !defined(MVE)
+#if VW > 1 && VW < 16 && !defined(MVE)
 /* Lanes that are -1 below VW and 0 from there on; a window into it masks the first n. */
 static const int32_t LANE_TABLE[2 * VW] = {
 #if VW == 8
     -1, -1, -1, -1, -1, -1, -1, -1
-#elif VW == 4
-    -1, -1, -1, -1
 #else
-    -1
+    -1, -1, -1, -1
 #endif
 };
 #endif
@@ -86,6 +90,13 @@ INLINE vf pick_lanes(mask m, vf a, vf b) { return (vf)vpselq_f32((float32x4_t)a,
 INLINE vf only(mask m, vf a) { return pick_lanes(m, a, (vf){0}); }
 INLINE vf except(mask m, vf a) { return pick_lanes(m, (vf){0}, a); }
 INLINE mask lanes(size_t n) { return vctp32q((uint32_t)(n < VW ? n : VW)); }
+#elif VW == 1
+typedef int mask;
+INLINE mask above(vf a, vf b) { return a > b; }
+INLINE vf pick_lanes(mask m, vf a, vf b) { return m ? a : b; }
+INLINE vf only(mask m, vf a) { return m ? a : 0; }
+INLINE vf except(mask m, vf a) { return m ? 0 : a; }
+INLINE mask lanes(size_t n) { return n != 0; }
 #else
 typedef vi mask;
 INLINE mask above(vf a, vf b) { return (vi)(a > b); }
@@ -105,6 +116,8 @@ INLINE vf load_some(const float *p, size_t n)
     return n >= VW ? load(p) : (vf)_mm256_maskload_ps(p, (__m256i)lanes(n));
 #elif defined(MVE)
     return (vf)vldrwq_z_f32(p, lanes(n));
+#elif VW == 1
+    return n ? *p : 0;
 #else
     float t[VW] = {0};
     if (n >= VW) return load(p);
@@ -123,6 +136,8 @@ INLINE void store_some(float *p, vf v, size_t n)
     else _mm256_maskstore_ps(p, (__m256i)lanes(n), (__m256)v);
 #elif defined(MVE)
     vstrwq_p_f32(p, (float32x4_t)v, lanes(n));
+#elif VW == 1
+    if (n) *p = v;
 #else
     float t[VW];
     if (n >= VW) {
@@ -137,7 +152,7 @@ INLINE void store_some(float *p, vf v, size_t n)
 INLINE float sum_lanes(vf v)
 {
 #if VW == 1
-    return v[0];
+    return v;
 #else
     float t[VW], s = 0;
     store(t, v);
@@ -150,7 +165,7 @@ INLINE float sum_lanes(vf v)
 INLINE void sum_eight(const vf *a, float *out)
 {
 #if VW == 1
-    UNROLL for (int i = 0; i < 8; i++) out[i] = a[i][0];
+    UNROLL for (int i = 0; i < 8; i++) out[i] = a[i];
 #else
     vf b0 = EVEN(a[0], a[1]) + ODD(a[0], a[1]), b1 = EVEN(a[2], a[3]) + ODD(a[2], a[3]);
     vf b2 = EVEN(a[4], a[5]) + ODD(a[4], a[5]), b3 = EVEN(a[6], a[7]) + ODD(a[6], a[7]);

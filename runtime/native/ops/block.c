@@ -29,7 +29,7 @@ INLINE vf slope_of(vf v, float slope) { return pick_lanes(above(v, (vf){0}), spl
 /* Sum of z, or of (z - mean)^2, over one channel; four rows at a time hide the latency of the additions. */
 static float plane_sum(const float *z, const view *v, const extent4 *e, float mean, int squared)
 {
-    vf s[4] = {{0}, {0}, {0}, {0}};
+    vf s[4] = {splat(0), splat(0), splat(0), splat(0)};
     for (size_t i = 0; i < e->columns; i += VW) {
         size_t left = e->columns - i;
         mask keep = lanes(left);
@@ -156,7 +156,7 @@ typedef struct {
 INLINE rows_pair pair_load(const float *z0, const float *z1, size_t left)
 {
     size_t more = beyond(left, VW);
-    rows_pair p = {load_some(z0, left), {0}, load_some(z1, left), {0}};
+    rows_pair p = {load_some(z0, left), splat(0), load_some(z1, left), splat(0)};
     if (more) {
         p.top_more = load_some(z0 + VW, more);
         p.low_more = load_some(z1 + VW, more);
