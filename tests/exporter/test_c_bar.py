@@ -1,4 +1,4 @@
-"""What learning costs on a Cortex-M, as recorded: the page says it, targets hold, no change makes it worse."""
+"""What learning costs on a Cortex-M, as recorded: the page says it, targets hold, no change makes it more."""
 
 import json
 import shutil

@@ -19,6 +19,8 @@ from regrow.program import Program
 
 Array = NDArray[Any]
 DEFAULT_SAMPLES = 5
+# Without wide vectors, lists pay off for every matrix, and in flash in any case.
+LEAST_MATRIX = 0
 _STAGES = ("prefix", "step", "finish")
 
 
@@ -65,7 +67,7 @@ def bind(bundle: Bundle, samples: int | None = None) -> Bound:
     count = default_samples(bundle) if samples is None else samples
     if count < 1:
         raise UnsupportedError(f"{bundle.path}: C: {count} samples, expected at least 1; see --c-samples")
-    kept = _packed_in_both(programs, packable(bundle))
+    kept = _packed_in_both(programs, packable(bundle, LEAST_MATRIX))
     # A query normalised by its own batch needs one: as many as there were samples.
     queries = count if made.policy.batch_norm == "transductive" else 1
     adapt = plan_adapt(programs, count, kept, packed=True)

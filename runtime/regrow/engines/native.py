@@ -35,8 +35,9 @@ def load() -> None:
     core.library()
 
 
-def packable(bundle: Bundle) -> dict[str, Kept]:
-    """The weights that are worth keeping packed."""
+def packable(bundle: Bundle, least: int | None = None) -> dict[str, Kept]:
+    """The weights that are worth keeping packed; `least`: elements below which a matrix is not."""
+    least = LEAST_MATRIX if least is None else least
     kinds = {p.name: p.adaptable for p in bundle.manifest.parameters}
     made = {
         name: Kept(mask, kinds[name] == "none")
@@ -46,7 +47,7 @@ def packable(bundle: Bundle) -> dict[str, Kept]:
     return {
         name: kept
         for name, kept in made.items()
-        if kept.density <= SPARSE_BELOW and (kept.mask.ndim > 2 or kept.mask.size >= LEAST_MATRIX)
+        if kept.density <= SPARSE_BELOW and (kept.mask.ndim > 2 or kept.mask.size >= least)
     }
 
 
