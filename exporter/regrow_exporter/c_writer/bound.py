@@ -14,6 +14,7 @@ from regrow.bundle import Bundle
 from regrow.engines.native import packable
 from regrow.errors import UnsupportedError
 from regrow.plan.kept import Kept, forward, packs
+from regrow.plan.lifted import lifted
 from regrow.plan.make import Plan, missing, plan_adapt, plan_predict
 from regrow.program import Program
 
@@ -61,13 +62,14 @@ def bind(bundle: Bundle, samples: int | None = None) -> Bound:
     """Plan a bundle for a support set of `samples` (default: the episodes it was made for, else five)."""
     made = bundle.manifest
     programs = {name: bundle.program(name) for name in ("predict", *_STAGES)}
+    programs, worth = lifted(programs, packable(bundle, LEAST_MATRIX))
     if lacking := missing(programs):
         kinds = ", ".join(f"{kind} ({source})" for kind, source in sorted(lacking.items()))
         raise UnsupportedError(f"{bundle.path}: C: the core has no op {kinds}; write --onnx instead")
     count = default_samples(bundle) if samples is None else samples
     if count < 1:
         raise UnsupportedError(f"{bundle.path}: C: {count} samples, expected at least 1; see --c-samples")
-    kept = _packed_in_both(programs, packable(bundle, LEAST_MATRIX))
+    kept = _packed_in_both(programs, worth)
     # A query normalised by its own batch needs one: as many as there were samples.
     queries = count if made.policy.batch_norm == "transductive" else 1
     adapt = plan_adapt(programs, count, kept, packed=True)

@@ -17,6 +17,7 @@ from regrow.plan.builder import ARENA, CONSTANTS, NONE, Buffer, Call, Place, Sec
 from regrow.plan.convs import CONVS, ConvBuilder, shared_pads, wanted
 from regrow.plan.fuse import fused
 from regrow.plan.kept import Kept, forward, packs
+from regrow.plan.lifted import lifted
 from regrow.plan.moving import MOVES
 from regrow.plan.order import hoisted
 from regrow.plan.peak import value_bytes
@@ -92,7 +93,7 @@ def plan_adapt(
     `packed`: what is packed is handed over as its kept positions, and what is carried stays in the arena,
     where `Plan.carried` says, for the caller to take.
     """
-    stages = {name: programs[name] for name in ("prefix", "step", "finish")}
+    stages, kept = lifted({name: programs[name] for name in ("prefix", "step", "finish")}, kept)
     b = _builder(stages, batch, kept)
     step_number = _externals(b, stages, carried=True, packed=packed)
     carried = [n for n, v in stages["step"].values.items() if f"next:{n}" in stages["step"].outputs and v]
@@ -125,9 +126,10 @@ def plan_predict(
     packed: bool = False,
 ) -> Plan:
     """One pass through a program; `packed` as in `plan_adapt`."""
-    b = _builder({"predict": program}, batch, kept)
-    _externals(b, {"predict": program}, carried=False, packed=packed)
-    _run(b, "once", program)
+    stages, kept = lifted({"predict": program}, kept)
+    b = _builder(stages, batch, kept)
+    _externals(b, stages, carried=False, packed=packed)
+    _run(b, "once", stages["predict"])
     for name in outputs:
         _out(b, name, f"out:{name}")
     return _finished(b, [])
