@@ -42,6 +42,8 @@ def export_checkpoint(
     budget: str | Sequence[str] = (),
     episodes: Episodes | str | Source | None = None,
     onnx: str | os.PathLike[str] | None = None,
+    c: str | os.PathLike[str] | None = None,
+    c_samples: int | None = None,
     backbone: str | None = None,
     stages: Stages | None = None,
 ) -> Exported:
@@ -82,6 +84,8 @@ def export_checkpoint(
         episodes=_episodes(ckpt, episodes, os.fspath(path)) if episodes or needed else None,
         path=out,
         onnx=onnx,
+        c=c,
+        c_samples=c_samples,
         input=ckpt.input,
         batch_norm=ckpt.batch_norm,
         provenance={**ckpt.provenance, "backbone": ckpt.backbone, "recipe": ckpt.recipe,

@@ -17,6 +17,7 @@ from regrow.errors import UnsupportedError
 from regrow.manifest import Adaptable, BatchNorm, InputSpec, Manifest
 from regrow.values import Values
 from regrow_exporter.budget import candidates, parse_budget
+from regrow_exporter.c_writer import write_c
 from regrow_exporter.capture import NO_ARGS, Captured, labelled, loss_function, loss_options
 from regrow_exporter.choose import Chosen, check_open, choose, measured_drafts, stated
 from regrow_exporter.draft import Draft
@@ -82,6 +83,8 @@ def export(
     episodes: Episodes | str | Source | None = None,
     path: str | os.PathLike[str] = "model.regrow",
     onnx: str | os.PathLike[str] | None = None,
+    c: str | os.PathLike[str] | None = None,
+    c_samples: int | None = None,
     name: str | None = None,
     rule_args: Mapping[str, Any] | None = None,
     head: str | None = HEAD,
@@ -110,6 +113,9 @@ def export(
     (unless given, the layer's own outputs); `adaptable`, `lr`, `steps` and `update` do not concern it, and
     there is no `budget` to choose it by. `max_loss_rise` is 1 unless given; a fit, which cannot run away, is
     not held to any.
+
+    `onnx` and `c` name folders to write as well: graphs for onnxruntime, and C for machines without an
+    operating system that learn from `c_samples` samples at a time (default: those of the episodes, else 5).
     """
     stages = stages or Silent()
     _check_choices(precision, update, loss, steps, example)
@@ -164,7 +170,10 @@ def export(
         max_drop,
         stages,
     )
-    return _finish(job, chosen, drawn, path, onnx, stages)
+    made = _finish(job, chosen, drawn, path, onnx, stages)
+    if c is not None:
+        write_c(path, c, c_samples)
+    return made
 
 
 def _draft(

@@ -1,6 +1,7 @@
 /* core.c - the interpreter and every kernel at one vector width. Compiled once per width, with its own names. */
 #include <math.h>
 #include "machine.h"
+#include "uses.h"
 #include "vec.h"
 
 #include "ops/axes.c"
@@ -55,7 +56,7 @@ static regrow_status narrow(const machine *m, const uint32_t *w, uint32_t n) { r
 #endif
 
 static const op_function FUNCTIONS[] = {
-#define X(name) op_##name,
+#define X(name) USES_OP_##name ? op_##name : NULL,
     REGROW_OPS(X)
 #undef X
 };
@@ -69,7 +70,7 @@ regrow_status REGROW_CORE(const machine *m, const uint32_t *list, size_t words)
     while (i + 2 <= words) {
         uint32_t code = list[i], n = list[i + 1];
         regrow_status status;
-        if (code >= FUNCTION_COUNT) return REGROW_E_OP;
+        if (code >= FUNCTION_COUNT || !FUNCTIONS[code]) return REGROW_E_OP;
         if (n > words - i - 2) return REGROW_E_WORDS;
         status = FUNCTIONS[code](m, list + i + 2, n);
         if (status != REGROW_OK) return status;

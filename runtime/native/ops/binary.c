@@ -32,6 +32,7 @@ INLINE int64_t wrap_mul(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (
 /* Of floats the three strides that matter are constants, so that the compiler sees whole vectors. */
 #define ROW(name, IN, OUT, expression)                                            \
     case BINARY_##name: {                                                         \
+        if (!USES_BINARY_##name) return;                                          \
         const IN *a = (const IN *)pa;                                             \
         const IN *b = (const IN *)pb;                                             \
         OUT *y = (OUT *)py;                                                       \
@@ -42,6 +43,12 @@ INLINE int64_t wrap_mul(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (
         else { LOOP(sa, sb, expression) }                                         \
         return;                                                                   \
     }
+
+static const uint8_t BINARY_BUILT[] = {
+#define X(name) USES_BINARY_##name,
+    REGROW_BINARIES(X)
+#undef X
+};
 
 static void binary_row(uint32_t function, size_t count, const void *pa, size_t sa, const void *pb, size_t sb, void *py)
 {
@@ -80,6 +87,7 @@ static regrow_status op_binary(const machine *m, const uint32_t *w, uint32_t n)
     if (status != REGROW_OK) return status;
     WORDS(5 + 3 * s.rank);
     if (w[0] > BINARY_logical_not) return REGROW_E_WORDS;
+    if (!BINARY_BUILT[w[0]]) return REGROW_E_OP;
     const uint32_t *sa = w + 5 + s.rank, *sb = sa + s.rank;
     uint32_t in = w[0] < BINARY_add_int64 ? 4 : w[0] < BINARY_logical_and ? 8 : 1;
     uint32_t out = w[0] < BINARY_greater ? 4 : w[0] >= BINARY_add_int64 && w[0] <= BINARY_remainder ? 8 : 1;

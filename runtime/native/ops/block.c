@@ -36,7 +36,7 @@ INLINE size_t beyond(size_t size, size_t at_) { return size > at_ ? size - at_ :
 /* Sums of z - from and of its square over one channel; four rows at a time hide the latency of the additions. */
 static void plane_sums(const float *z, const view *v, const extent4 *e, float from, float *plain, float *squared)
 {
-    vf s[4] = {{0}, {0}, {0}, {0}}, q[4] = {{0}, {0}, {0}, {0}};
+    vf s[4] = {splat(0), splat(0), splat(0), splat(0)}, q[4] = {splat(0), splat(0), splat(0), splat(0)};
     size_t rows = e->rows, row = v->row;
     for (size_t i = 0; i < e->columns; i += VW) {
         size_t left = e->columns - i;
@@ -80,7 +80,7 @@ static void plane_moments(const float *z, const view *v, const extent4 *e, float
 static void block_plane(const affine *to, const float *z, const view *vz, float *y, const view *vy, const extent4 *out, int pooled, size_t width)
 {
     affine a = *to;
-    int32_t turn = a.scale < 0 ? INT32_MIN : 0;
+    float turn = a.scale < 0 ? -1.0f : 1.0f;
     size_t columns = out->columns, rows = out->rows, z_row = vz->row, y_row = vy->row;
     for (size_t i = 0; i < width; i += VW) {
         size_t left = beyond(columns, i), more = beyond(2 * left, VW);
@@ -92,9 +92,9 @@ static void block_plane(const affine *to, const float *z, const view *vz, float 
                 vf v;
                 if (pooled) {
                     const float *z1 = z0 + z_row;
-                    vf m0 = larger(flipped(load_some(z0, 2 * left), turn), flipped(load_some(z1, 2 * left), turn)), m1 = m0;
-                    if (more) m1 = larger(flipped(load_some(z0 + VW, more), turn), flipped(load_some(z1 + VW, more), turn));
-                    v = flipped(larger(EVEN(m0, m1), ODD(m0, m1)), turn);
+                    vf m0 = larger(load_some(z0, 2 * left) * turn, load_some(z1, 2 * left) * turn), m1 = m0;
+                    if (more) m1 = larger(load_some(z0 + VW, more) * turn, load_some(z1 + VW, more) * turn);
+                    v = larger(EVEN(m0, m1), ODD(m0, m1)) * turn;
                     z0 += 2 * z_row;
                 } else {
                     v = load_some(z0, left);
@@ -187,7 +187,7 @@ typedef struct {
 INLINE rows_pair pair_load(const float *z0, const float *z1, size_t left)
 {
     size_t more = beyond(left, VW);
-    rows_pair p = {load_some(z0, left), {0}, load_some(z1, left), {0}};
+    rows_pair p = {load_some(z0, left), splat(0), load_some(z1, left), splat(0)};
     if (more) {
         p.top_more = load_some(z0 + VW, more);
         p.low_more = load_some(z1 + VW, more);
@@ -199,19 +199,19 @@ INLINE rows_pair pair_load(const float *z0, const float *z1, size_t left)
 INLINE quad quad_of(const affine *a, const rows_pair *p)
 {
     quad q;
-    int32_t turn = a->scale < 0 ? INT32_MIN : 0;
+    float turn = a->scale < 0 ? -1.0f : 1.0f;
     q.z[0] = EVEN(p->top, p->top_more);
     q.z[1] = ODD(p->top, p->top_more);
     q.z[2] = EVEN(p->low, p->low_more);
     q.z[3] = ODD(p->low, p->low_more);
-    vf best = flipped(q.z[0], turn), v1 = flipped(q.z[1], turn), v2 = flipped(q.z[2], turn), v3 = flipped(q.z[3], turn);
+    vf best = q.z[0] * turn, v1 = q.z[1] * turn, v2 = q.z[2] * turn, v3 = q.z[3] * turn;
     if (a->scale == 0) v1 = v2 = v3 = best; /* all are equal then */
     q.second = above(v1, best);
     best = pick_lanes(q.second, v1, best);
     q.third = above(v2, best);
     best = pick_lanes(q.third, v2, best);
     q.fourth = above(v3, best);
-    q.where = flipped(pick_lanes(q.fourth, v3, best), turn);
+    q.where = pick_lanes(q.fourth, v3, best) * turn;
     q.value = apply(a, q.where);
     return q;
 }
@@ -328,10 +328,11 @@ static vf back_pairs(const back *b, const affine *a, const spread *p, const floa
                 if (r + 1 < rows) ahead = pair_load(z0, z0 + vz.row, left);
                 quad q = quad_of(&af, &here);
                 vf d = slide(q.value, load_some(gs + r * vg.row, above_left), af.slope) * af.scale;
-                mask second = (mask)(q.second & ~q.third & ~q.fourth), third = (mask)(q.third & ~q.fourth);
-                mask first = (mask)~(q.second | q.third | q.fourth);
-                vf o0 = plus_where(first, back_level(&af, &sp, q.z[0]), d), o1 = plus_where(second, back_level(&af, &sp, q.z[1]), d);
-                vf o2 = plus_where(third, back_level(&af, &sp, q.z[2]), d), o3 = plus_where(q.fourth, back_level(&af, &sp, q.z[3]), d);
+                vf g3 = only(q.fourth, d), rest = except(q.fourth, d);
+                vf g2 = only(q.third, rest);
+                rest = except(q.third, rest);
+                vf o0 = back_level(&af, &sp, q.z[0]) + except(q.second, rest), o1 = back_level(&af, &sp, q.z[1]) + only(q.second, rest);
+                vf o2 = back_level(&af, &sp, q.z[2]) + g2, o3 = back_level(&af, &sp, q.z[3]) + g3;
                 vf top = only(keep, MIX_LOW(o0, o1)), low = only(keep, MIX_LOW(o2, o3));
                 store_some(to, top, wide);
                 store_some(below, low, wide);

@@ -10,6 +10,10 @@ typedef struct {
 
 static regrow_status chain_prepare(const machine *m, const uint32_t *w, uint32_t n, uint32_t sparse, part some, chain_conv *c)
 {
+    /* Only one of the two jobs is read, which a compiler that inlines all of this cannot tell. */
+    memset(c, 0, sizeof *c);
+    /* Only one of the two jobs is read, which a compiler that inlines all of this cannot tell. */
+    memset(c, 0, sizeof *c);
     c->sparse = sparse;
     if (sparse) return sparse_prepare(m, w, n, some, &c->kept);
     regrow_status status = conv_prepare(m, w, n, some, &c->dense);
@@ -249,6 +253,7 @@ static void chain_give_back(const chain_back *b, size_t s)
 static regrow_status op_chain_back(const machine *m, const uint32_t *w, uint32_t n)
 {
     chain_back b;
+    memset(&b, 0, sizeof b);
     regrow_status status = chain_back_prepare(m, w, n, &b);
     if (status != REGROW_OK) return status;
     size_t channels = b.block.b.z_size.channels, stride = chain_stride(&b.conv), group = b.has_dx ? 8 : b.planes;

@@ -61,22 +61,32 @@ static regrow_status list_read(const machine *m, const uint32_t *w, uint64_t row
     }
 RUN(1)
 RUN(2)
-RUN(3)
 RUN(4)
+RUN(8)
+#if VW > 1
+RUN(3)
 RUN(5)
 RUN(6)
 RUN(7)
-RUN(8)
+#endif
 #undef RUN
 #undef SUM_RUN
 
 typedef void (*run_function)(const list *l, const float *x, const float *value, size_t from, size_t to, float first, float *y);
+#if VW > 1
 static const run_function RUNS[SPARSE_T] = {run_1, run_2, run_3, run_4, run_5, run_6, run_7, run_8};
+#else
+static const run_function RUNS[SPARSE_T] = {run_1, run_2, NULL, run_4, NULL, NULL, NULL, run_8};
+#endif
 
 /* How many vectors the next tile takes, so that the last ones are not left with a thin one. */
 INLINE size_t sparse_tile(size_t left)
 {
+#if VW == 1
+    return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+#else
     return left <= SPARSE_T ? left : left < 2 * SPARSE_T ? (left + 1) / 2 : SPARSE_T;
+#endif
 }
 
 typedef struct {

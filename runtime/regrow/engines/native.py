@@ -45,6 +45,22 @@ def _sparse_below(shape: tuple[int, ...]) -> float:
     return FEW_BELOW if few else SPARSE_BELOW
 
 
+def packable(bundle: Bundle, least: int | None = None) -> dict[str, Kept]:
+    """The weights that are worth keeping packed; `least`: elements below which a matrix is not."""
+    least = LEAST_MATRIX if least is None else least
+    kinds = {p.name: p.adaptable for p in bundle.manifest.parameters}
+    made = {
+        name: Kept(mask, kinds[name] == "none")
+        for name, mask in bundle.kept.items()
+        if kinds[name] in ("kept", "none") and mask.ndim > 1 and mask.any()
+    }
+    return {
+        name: kept
+        for name, kept in made.items()
+        if kept.density <= _sparse_below(kept.mask.shape) and (kept.mask.ndim > 2 or kept.mask.size >= least)
+    }
+
+
 class NativeEngine:
     """The `native` engine. Plans are made when a batch size is first seen; arenas are reused."""
 
@@ -66,19 +82,7 @@ class NativeEngine:
 
     @cached_property
     def _kept(self) -> dict[str, Kept]:
-        """The weights that are worth keeping packed."""
-        kinds = {p.name: p.adaptable for p in self._bundle.manifest.parameters}
-        made = {
-            name: Kept(mask, kinds[name] == "none")
-            for name, mask in self._bundle.kept.items()
-            if kinds[name] in ("kept", "none") and mask.ndim > 1 and mask.any()
-        }
-        return {
-            name: kept
-            for name, kept in made.items()
-            if kept.density <= _sparse_below(kept.mask.shape)
-            and (kept.mask.ndim > 2 or kept.mask.size >= LEAST_MATRIX)
-        }
+        return packable(self._bundle)
 
     def planned_bytes(self, support: int) -> int:
         """The arena of an adaptation, to the byte."""

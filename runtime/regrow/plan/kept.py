@@ -126,11 +126,8 @@ def _fits(op: Op, names: set[str], weight: str) -> bool:
     made = names.intersection(filter(None, op.outputs))
     read = [i for i, name in enumerate(op.inputs) if name in names]
     if op.kind in ("conv2d", "conv2d_dx", "linear"):
-        return (
-            not made
-            and all(i == 1 and op.inputs[i] == weight for i in read)
-            and op.attrs.get("groups", 1) == 1
-        )
+        alone = read == [1] and op.inputs[1] == weight and op.attrs.get("groups", 1) == 1
+        return not made and (not read or alone)
     if op.kind == "conv2d_dw":
         return not read and (not made or op.attrs["groups"] == 1)
     if op.kind == "matmul":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from regrow.plan.convs import CONVS, shared_pads, wanted
 from regrow.plan.fuse import fused
 from regrow.plan.kept import Kept, forward, packs
 from regrow.plan.layers import LAYERS
+from regrow.plan.lifted import lifted
 from regrow.plan.moving import MOVES
 from regrow.plan.order import hoisted
 from regrow.plan.peak import value_bytes
@@ -43,6 +45,7 @@ class Plan:
     step_number: Buffer | None = None
     loss: Buffer | None = None
     losses: str = ""
+    carried: Mapping[str, Buffer] = field(default_factory=dict)
     _values: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
     @property
@@ -85,15 +88,25 @@ def missing(programs: Mapping[str, Program]) -> dict[str, str]:
 
 
 def plan_adapt(
-    programs: Mapping[str, Program], batch: int, kept: Mapping[str, Kept], *, style: Style = STYLES["fast"]
+    programs: Mapping[str, Program],
+    batch: int,
+    kept: Mapping[str, Kept],
+    *,
+    style: Style = STYLES["fast"],
+    packed: bool = False,
 ) -> Plan:
-    """Everything an adaptation runs: load, prefix, steps, finish, store."""
-    stages = {name: programs[name] for name in ("prefix", "step", "finish")}
+    """Everything an adaptation runs: load, prefix, steps, finish, store.
+
+    `packed`: what is packed is handed over as its kept positions, and what is carried stays in the arena,
+    where `Plan.carried` says, for the caller to take.
+    """
+    stages, kept = lifted({name: programs[name] for name in ("prefix", "step", "finish")}, kept)
     b = _builder(stages, batch, kept, style)
-    step_number = _externals(b, stages, carried=True)
+    step_number = _externals(b, stages, carried=True, packed=packed)
     carried = [n for n, v in stages["step"].values.items() if f"next:{n}" in stages["step"].outputs and v]
     for name in carried:
-        _load(b, name)
+        if packed or not b.fixed[name][0].packed:
+            _load(b, name)
     _run(b, "once", stages["prefix"])
     for name in stages["prefix"].outputs:
         b.fixed.setdefault(name, b.places[name])
@@ -102,12 +115,13 @@ def plan_adapt(
     loss.pinned = True
     replaced = _hand_on(b, carried)
     _run(b, "finish", stages["finish"])
-    for name in carried:
+    for name in () if packed else carried:
         _store(b, name)
     outputs = [n for n in stages["finish"].outputs if n != "loss"]
     for name, block in [*((n, f"out:{n}") for n in outputs), ("loss", "out:final_loss")]:
         _out(b, name, block)
-    return _finished(b, replaced, step_number, loss, "out:losses")
+    held = {name: b.fixed[name][0].buffer for name in carried}
+    return _finished(b, replaced, step_number, loss, "out:losses", held)
 
 
 def plan_predict(
@@ -117,11 +131,13 @@ def plan_predict(
     outputs: Sequence[str] = ("logits",),
     *,
     style: Style = STYLES["fast"],
+    packed: bool = False,
 ) -> Plan:
-    """One pass through a program."""
-    b = _builder({"predict": program}, batch, kept, style)
-    _externals(b, {"predict": program}, carried=False)
-    _run(b, "once", program)
+    """One pass through a program; `packed` as in `plan_adapt`."""
+    stages, kept = lifted({"predict": program}, kept)
+    b = _builder(stages, batch, kept, style)
+    _externals(b, stages, carried=False, packed=packed)
+    _run(b, "once", stages["predict"])
     for name in outputs:
         _out(b, name, f"out:{name}")
     return _finished(b, [])
@@ -139,7 +155,7 @@ def _builder(stages: Mapping[str, Program], batch: int, kept: Mapping[str, Kept]
     )
 
 
-def _externals(b: Builder, stages: Mapping[str, Program], *, carried: bool) -> Buffer | None:
+def _externals(b: Builder, stages: Mapping[str, Program], *, carried: bool, packed: bool) -> Buffer | None:
     """Everything the caller hands over lies where it is; what changes gets a place in the arena."""
     step_number = None
     for program in stages.values():
@@ -152,11 +168,12 @@ def _externals(b: Builder, stages: Mapping[str, Program], *, carried: bool) -> B
                 step_number = Buffer(8, pinned=True)
                 b.fixed[name] = [Place(step_number)]
             elif name in b.packs:
-                buffer = Buffer(4 * b.packs[name], pinned=True)
-                if not (carried and value.role in ("adaptable", "state")):
-                    buffer.pinned = False
+                changes = carried and value.role in ("adaptable", "state")
+                outside = packed and not changes
+                buffer = Buffer(4 * b.packs[name], name if outside else ARENA, pinned=changes or outside)
                 b.fixed[name] = [Place(buffer, packed=b.packs[name])]
-                _pick(b, name, buffer, value_bytes(value, b.batch))
+                if not packed:
+                    _pick(b, name, buffer, value_bytes(value, b.batch))
             elif carried and value.role in ("adaptable", "state"):
                 b.fixed[name] = [Place(Buffer(value_bytes(value, b.batch), pinned=True))]
             else:
@@ -174,11 +191,9 @@ def _pick(b: Builder, name: str, packed: Buffer, size: int) -> None:
 
 
 def _load(b: Builder, name: str) -> None:
-    """What is carried starts as the caller's; packed values were picked already."""
-    place = b.fixed[name][0]
-    if not place.packed:
-        source = Buffer(place.buffer.bytes, name, pinned=True)
-        _copy(b, place.buffer, source, "once")
+    """What is carried starts as the caller's."""
+    buffer = b.fixed[name][0].buffer
+    _copy(b, buffer, Buffer(buffer.bytes, name, pinned=True), "once")
 
 
 def _copy(b: Builder, to: Buffer, source: Buffer, section: Section | None = None) -> None:
@@ -255,6 +270,7 @@ def _finished(
     step_number: Buffer | None = None,
     loss: Buffer | None = None,
     losses: str = "",
+    carried: Mapping[str, Buffer] = MappingProxyType({}),
 ) -> Plan:
     reads = {x for calls in b.calls.values() for call in calls for x in call.reads}
     if step_number not in reads:
@@ -269,4 +285,6 @@ def _finished(
         b.lists[CONSTANTS] = np.frombuffer(bytes(b.constants), np.uint8)
     used = {x.block for calls in b.calls.values() for call in calls for x in (*call.reads, *call.writes)}
     used |= {losses} if losses else set()
-    return Plan(b.calls, layout, (ARENA, *sorted(used - {ARENA})), b.lists, step_number, loss, losses)
+    return Plan(
+        b.calls, layout, (ARENA, *sorted(used - {ARENA})), b.lists, step_number, loss, losses, carried
+    )
