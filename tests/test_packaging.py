@@ -69,6 +69,16 @@ def test_every_source_file_is_in_the_wheel(wheel: Path) -> None:
         assert own <= names, sorted(own - names)
 
 
+def test_the_sources_that_c_is_made_of_are_in_the_wheel(wheel: Path) -> None:
+    home, native = "regrow_exporter/c_writer/", ROOT / "runtime" / "native"
+    own = {f"{home}core/{p.relative_to(native)}" for p in native.rglob("*.[ch]")}
+    files = ROOT / "exporter" / home
+    own |= {f"{home}{p.relative_to(files)}" for f in ("files", "templates") for p in (files / f).rglob("*.*")}
+    assert {f"{home}core/ops/conv.c", f"{home}files/targets/startup.c", f"{home}templates/model.c"} <= own
+    with zipfile.ZipFile(wheel) as archive:
+        assert own <= set(archive.namelist())
+
+
 def test_the_page_of_the_service_is_in_the_wheel(wheel: Path) -> None:
     own = {f"regrow/serve/static/{p.name}" for p in (ROOT / "runtime/regrow/serve/static").iterdir()}
     assert "regrow/serve/static/index.html" in own

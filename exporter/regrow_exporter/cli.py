@@ -7,7 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from regrow.cli.command import Command, add_force, emit, human_bytes, refuse_overwrite, table
+from regrow.cli.command import Command, add_force, emit, human_bytes, refuse_overwrite, require, table
 from regrow.cli.inspect import simplified_rows, sparse_bytes, sparse_text
 from regrow.errors import UnsupportedError
 from regrow_exporter.stages import Shown, Stages
@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from regrow_exporter.measure import Episodes
     from regrow_exporter.pipeline import Exported
 
+SUFFIX = ".regrow"
+# Of a torch module or a checkpoint; a bundle is written as C without them.
+NEEDS = (("torch", "train"), ("onnx", "train"), ("onnxruntime", "train"), ("safetensors", "train"))
+
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a checkpoint, or package.module:function that builds an nn.Module")
-    parser.add_argument("-o", "--out", required=True, help="the bundle to write, e.g. model.regrow")
+    parser.add_argument("model", help="a checkpoint, or package.module:function that builds an nn.Module; "
+                        "with --c alone also a bundle")  # fmt: skip
+    parser.add_argument("-o", "--out", help="the bundle to write, e.g. model.regrow")
     parser.add_argument(
         "--steps", type=int, help="adaptation steps on the device (default: the checkpoint's, else 5)"
     )
@@ -44,6 +49,10 @@ def _configure(parser: argparse.ArgumentParser) -> None:
                         help="an argument of --rule, e.g. distance=cosine; repeatable")  # fmt: skip
     parser.add_argument("--onnx", metavar="DIR", help="also write predict.onnx, adapt.onnx (frozen weights "
                         "packed, unpacked at load) and manifest.json")  # fmt: skip
+    parser.add_argument("--c", metavar="DIR", help="also write C that learns without an operating system: "
+                        "the model, the core, a Makefile, an example")  # fmt: skip
+    parser.add_argument("--c-samples", type=int, metavar="N", help="support samples that the C learns from "
+                        "at a time (default: n-way x k-shot of the episodes, else 5)")  # fmt: skip
     parser.add_argument(
         "--backbone", metavar="PATH", help="code outside the trainer that the checkpoint may use"
     )
@@ -90,7 +99,14 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    refuse_overwrite([args.out, args.onnx], args.force)
+    refuse_overwrite([args.out, args.onnx, args.c], args.force)
+    if args.model.endswith(SUFFIX) and args.out is None:
+        return _c_of_bundle(args)
+    if args.out is None:
+        raise UnsupportedError(
+            "export: found no -o/--out, expected the bundle to write, e.g. -o model.regrow"
+        )
+    require("export", NEEDS)
     began = time.monotonic()
     own = ":" in args.model
     with Shown("regrow export") as stages:
@@ -112,6 +128,18 @@ def _run(args: argparse.Namespace) -> int:
         "seconds": round(time.monotonic() - began, 2),
     }
     emit(args, data, _text(made))
+    return 0
+
+
+def _c_of_bundle(args: argparse.Namespace) -> int:
+    """C from a bundle that was exported before: needs no torch."""
+    from regrow_exporter.c_writer import write_c
+
+    if args.c is None:
+        raise UnsupportedError(f"export: {args.model} is a bundle already; write it as C with --c DIR")
+    made = write_c(args.model, args.c, args.c_samples)
+    data = {"path": args.c, "samples": made.samples, "arena_bytes": made.arena_bytes}
+    emit(args, data, f"{args.c}: C that learns from {made.samples} samples in {made.arena_bytes} bytes")
     return 0
 
 
@@ -175,6 +203,8 @@ def _export_checkpoint(args: argparse.Namespace, stages: Stages) -> Exported:
         episodes=_episodes(args, "validation"),
         onnx=args.onnx,
         simplify=not args.no_simplify,
+        c=args.c,
+        c_samples=args.c_samples,
         backbone=args.backbone,
         dynamic=args.dynamic,
         stages=stages,
@@ -237,6 +267,8 @@ def _export_module(args: argparse.Namespace, stages: Stages) -> Exported:
         path=args.out,
         onnx=args.onnx,
         simplify=not args.no_simplify,
+        c=args.c,
+        c_samples=args.c_samples,
         stages=stages,
     )
 
@@ -272,5 +304,4 @@ COMMAND = Command(
     "differentiate, pack and verify a checkpoint or a torch module",
     _configure,
     _run,
-    needs=(("torch", "train"), ("onnx", "train"), ("onnxruntime", "train"), ("safetensors", "train")),
 )

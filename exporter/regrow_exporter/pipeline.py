@@ -16,6 +16,7 @@ from regrow.manifest import BatchNorm, InputSpec, Manifest
 from regrow.moves import Positions
 from regrow.values import Values
 from regrow_exporter.budget import candidates, parse_budget
+from regrow_exporter.c_writer import write_c
 from regrow_exporter.capture import NO_ARGS, labelled, loss_function, loss_options
 from regrow_exporter.choose import Chosen, check_open, choose, measured_drafts, stated
 from regrow_exporter.costs import counted
@@ -72,6 +73,8 @@ def export(
     episodes: Episodes | str | Source | None = None,
     path: str | os.PathLike[str] = "model.regrow",
     onnx: str | os.PathLike[str] | None = None,
+    c: str | os.PathLike[str] | None = None,
+    c_samples: int | None = None,
     name: str | None = None,
     rule_args: Mapping[str, Any] | None = None,
     head: str | None = HEAD,
@@ -105,6 +108,9 @@ def export(
 
     Unless `simplify` is False, dead channels are cut out, what frozen tensors alone decide is computed here,
     and norms by running statistics go into the layers before; `provenance["simplified"]` says what changed.
+
+    `onnx` and `c` name folders to write as well: graphs for onnxruntime, and C for machines without an
+    operating system that learn from `c_samples` samples at a time (default: those of the episodes, else 5).
     """
     stages = stages or Silent()
     _check_choices(precision, update, loss, steps, example)
@@ -160,7 +166,10 @@ def export(
         max_drop,
         stages,
     )
-    return _finish(job, chosen, drawn, path, onnx, stages)
+    made = _finish(job, chosen, drawn, path, onnx, stages)
+    if c is not None:
+        write_c(path, c, c_samples)
+    return made
 
 
 def _finish(

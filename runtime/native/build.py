@@ -39,15 +39,17 @@ def compiler() -> list[str] | None:
     return next((c for c in candidates if shutil.which(c[0])), None)
 
 
-def build(out: Path, cc: list[str], extra: tuple[str, ...] = ()) -> None:
-    """Write the library to `out`, replacing an older one at once or not at all."""
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
-    widths = X86 if x86 else (("baseline", 16, ""),)
+def build(out: Path, cc: list[str], extra: tuple[str, ...] = (), *, scalar: bool = False) -> None:
+    """Write the library to `out`, replacing an older one at once or not at all; `scalar`: without vectors."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64") and not scalar
+    widths = X86 if x86 else (("baseline", 4 if scalar else 16, ""),)
     with tempfile.TemporaryDirectory() as folder:
         objects = []
         for name, width, march in widths:
             machine = (f"-march={march}",) if march else ()
             defines = (f"-DVB={width}", f"-DREGROW_CORE=regrow_core_{name}")
+            if name != widths[0][0]:
+                defines += (f"-DREGROW_NARROW=regrow_core_{widths[0][0]}",)
             objects.append(_compile(cc, "core.c", Path(folder, f"{name}.o"), (*extra, *machine, *defines)))
         face = ("-DREGROW_X86_WIDTHS",) if x86 else ()
         objects.append(_compile(cc, "regrow.c", Path(folder, "regrow.o"), (*extra, *face)))
@@ -69,8 +71,13 @@ def _run(command: list[str]) -> None:
 
 def stale(out: Path = LIBRARY) -> bool:
     """Whether a source is newer than the library, or there is none."""
-    sources = [p for pattern in ("*.c", "*.h", "ops/*.c", "build.py") for p in SOURCES.glob(pattern)]
-    return not out.exists() or any(p.stat().st_mtime > out.stat().st_mtime for p in sources)
+    made_from = (*sources(), SOURCES / "build.py")
+    return not out.exists() or any(p.stat().st_mtime > out.stat().st_mtime for p in made_from)
+
+
+def sources() -> list[Path]:
+    """The core in C."""
+    return [p for pattern in ("*.c", "*.h", "ops/*.c") for p in sorted(SOURCES.glob(pattern))]
 
 
 def main(words: list[str]) -> int:
@@ -95,20 +102,24 @@ except ModuleNotFoundError:
 else:
 
     class CoreHook(BuildHookInterface):  # type: ignore[misc]
-        """Puts the library into a wheel and names the platform it runs on."""
+        """Puts library and sources into a wheel and names the platform it runs on."""
 
         PLUGIN_NAME = "custom"
 
         def initialize(self, version: str, build_data: dict[str, object]) -> None:
-            """Compile, unless there is nothing to compile with."""
-            cc = compiler()
-            if self.target_name != "wheel" or version == "editable" or cc is None:
+            """Compile, unless there is nothing to compile with; the sources travel in any case."""
+            if self.target_name != "wheel" or version == "editable":
                 return
-            if stale(LIBRARY):
-                build(LIBRARY, cc)
-            build_data["pure_python"] = False
-            build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
-            build_data["force_include"] = {str(LIBRARY): "regrow/_core.so"}
+            # `regrow export --c` hands the sources on.
+            home = "regrow_exporter/c_writer/core"
+            forced = {str(p): f"{home}/{p.relative_to(SOURCES)}" for p in sources()}
+            if (cc := compiler()) is not None:
+                if stale(LIBRARY):
+                    build(LIBRARY, cc)
+                build_data["pure_python"] = False
+                build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+                forced[str(LIBRARY)] = "regrow/_core.so"
+            build_data["force_include"] = forced
 
 
 if __name__ == "__main__":

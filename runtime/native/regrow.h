@@ -31,7 +31,11 @@
     X(E_BLOCK, "a block that is missing or smaller than planned")     \
     X(E_BOUNDS, "an op that would leave its operands")                \
     X(E_ALIGN, "an arena or a value that is not aligned")             \
-    X(E_INDEX, "a label or a row number out of range")
+    X(E_INDEX, "a label or a row number out of range")                \
+    X(E_COUNT, "a number of steps, outputs or bytes out of range")    \
+    X(E_LOSS, "a loss or weight that is not finite, or a loss that rose too far") \
+    X(E_FLASH, "flash that could not be read or written")             \
+    X(E_EMPTY, "nothing saved that belongs here")
 
 /* Every op of a plan. Code and name, once; the planner asks for the names. */
 #define REGROW_OPS(X)                                                                                      \

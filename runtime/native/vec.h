@@ -1,9 +1,10 @@
-/* vec.h - one vocabulary of vectors over the compiler's vector extension. VB is the width in bytes. */
+/* vec.h - one vocabulary of vectors over the compiler's vector extension. VB is the width in bytes; 4 is
+ * one number at a time, for machines without vectors. */
 #ifndef REGROW_VEC_H
 #define REGROW_VEC_H
 #include <stdint.h>
 #include <string.h>
-#if defined(__AVX512F__) || defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -11,6 +12,10 @@
 #define VB 16
 #endif
 #define VW (VB / 4)
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2) && VB == 16
+#include <arm_mve.h>
+#define MVE
+#endif
 #define LANES 16 /* a plan counts in blocks of this many floats, whatever the width */
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
@@ -19,10 +24,16 @@
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
 
+#if VW == 1
+/* No vectors of one: compilers keep those in memory. */
+typedef float vf;
+typedef float vf_loose __attribute__((may_alias));
+#else
 typedef float vf __attribute__((vector_size(VB)));
 typedef int32_t vi __attribute__((vector_size(VB)));
 typedef float vf_loose __attribute__((vector_size(VB), aligned(4), may_alias));
 typedef int32_t vi_loose __attribute__((vector_size(VB), aligned(4), may_alias));
+#endif
 
 #if VW == 16
 #define EVEN(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
@@ -34,16 +45,21 @@ typedef int32_t vi_loose __attribute__((vector_size(VB), aligned(4), may_alias))
 #define ODD(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15)
 #define MIX_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
 #define MIX_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#elif VW == 1
+#define EVEN(a, b) (a)
+#define ODD(a, b) (b)
+#define MIX_LOW(a, b) (a)
+#define MIX_HIGH(a, b) (b)
 #elif VW == 4
 #define EVEN(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
 #define ODD(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7)
 #define MIX_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
 #define MIX_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
 #else
-#error "VB is 16, 32 or 64"
+#error "VB is 4, 16, 32 or 64"
 #endif
 
-#if VW < 16
+#if VW > 1 && VW < 16 && !defined(MVE)
 /* Lanes that are -1 below VW and 0 from there on; a window into it masks the first n. */
 static const int32_t LANE_TABLE[2 * VW] = {
 #if VW == 8
@@ -66,6 +82,21 @@ INLINE vf pick_lanes(mask m, vf a, vf b) { return (vf)_mm512_mask_blend_ps(m, (_
 INLINE vf only(mask m, vf a) { return (vf)_mm512_maskz_mov_ps(m, (__m512)a); }
 INLINE vf except(mask m, vf a) { return only((mask)~m, a); }
 INLINE mask lanes(size_t n) { return (mask)(n < VW ? ((1u << n) - 1u) & 0xffffu : 0xffffu); }
+#elif defined(MVE)
+/* Predicates, not only because they are faster: gcc 12 mixes up comparisons of vectors here. */
+typedef mve_pred16_t mask;
+INLINE mask above(vf a, vf b) { return vcmpgtq_f32((float32x4_t)a, (float32x4_t)b); }
+INLINE vf pick_lanes(mask m, vf a, vf b) { return (vf)vpselq_f32((float32x4_t)a, (float32x4_t)b, m); }
+INLINE vf only(mask m, vf a) { return pick_lanes(m, a, (vf){0}); }
+INLINE vf except(mask m, vf a) { return pick_lanes(m, (vf){0}, a); }
+INLINE mask lanes(size_t n) { return vctp32q((uint32_t)(n < VW ? n : VW)); }
+#elif VW == 1
+typedef int mask;
+INLINE mask above(vf a, vf b) { return a > b; }
+INLINE vf pick_lanes(mask m, vf a, vf b) { return m ? a : b; }
+INLINE vf only(mask m, vf a) { return m ? a : 0; }
+INLINE vf except(mask m, vf a) { return m ? 0 : a; }
+INLINE mask lanes(size_t n) { return n != 0; }
 #else
 typedef vi mask;
 INLINE mask above(vf a, vf b) { return (vi)(a > b); }
@@ -74,8 +105,16 @@ INLINE vf only(mask m, vf a) { return (vf)(m & (vi)a); }
 INLINE vf except(mask m, vf a) { return (vf)(~m & (vi)a); }
 INLINE mask lanes(size_t n) { return *(const vi_loose *)(LANE_TABLE + VW - (n < VW ? n : VW)); }
 #endif
+/* a > b ? a : b, so b where one is no number. */
+#if defined(__AVX512F__) && VW == 16
+INLINE vf larger(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+#elif defined(__AVX2__) && VW == 8
+INLINE vf larger(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
+#elif defined(__SSE2__) && VW == 4
+INLINE vf larger(vf a, vf b) { return (vf)_mm_max_ps((__m128)a, (__m128)b); }
+#else
 INLINE vf larger(vf a, vf b) { return pick_lanes(above(a, b), a, b); }
-
+#endif
 /* The first n lanes, the rest zero; nothing past them is read. */
 INLINE vf load_some(const float *p, size_t n)
 {
@@ -83,6 +122,10 @@ INLINE vf load_some(const float *p, size_t n)
     return (vf)_mm512_maskz_loadu_ps(lanes(n), p);
 #elif defined(__AVX2__) && VW == 8
     return n >= VW ? load(p) : (vf)_mm256_maskload_ps(p, (__m256i)lanes(n));
+#elif defined(MVE)
+    return (vf)vldrwq_z_f32(p, lanes(n));
+#elif VW == 1
+    return n ? *p : 0;
 #else
     float t[VW] = {0};
     if (n >= VW) return load(p);
@@ -99,6 +142,10 @@ INLINE void store_some(float *p, vf v, size_t n)
 #elif defined(__AVX2__) && VW == 8
     if (n >= VW) store(p, v);
     else _mm256_maskstore_ps(p, (__m256i)lanes(n), (__m256)v);
+#elif defined(MVE)
+    vstrwq_p_f32(p, (float32x4_t)v, lanes(n));
+#elif VW == 1
+    if (n) *p = v;
 #else
     float t[VW];
     if (n >= VW) {
@@ -112,15 +159,22 @@ INLINE void store_some(float *p, vf v, size_t n)
 
 INLINE float sum_lanes(vf v)
 {
+#if VW == 1
+    return v;
+#else
     float t[VW], s = 0;
     store(t, v);
     UNROLL for (int i = 0; i < VW; i += 4) s += (t[i] + t[i + 1]) + (t[i + 2] + t[i + 3]);
     return s;
+#endif
 }
 
 /* Eight vectors to their eight sums. */
 INLINE void sum_eight(const vf *a, float *out)
 {
+#if VW == 1
+    UNROLL for (int i = 0; i < 8; i++) out[i] = a[i];
+#else
     vf b0 = EVEN(a[0], a[1]) + ODD(a[0], a[1]), b1 = EVEN(a[2], a[3]) + ODD(a[2], a[3]);
     vf b2 = EVEN(a[4], a[5]) + ODD(a[4], a[5]), b3 = EVEN(a[6], a[7]) + ODD(a[6], a[7]);
     vf c0 = EVEN(b0, b1) + ODD(b0, b1), c1 = EVEN(b2, b3) + ODD(b2, b3);
@@ -135,6 +189,7 @@ INLINE void sum_eight(const vf *a, float *out)
 #endif
     store(t, d);
     memcpy(out, t, 8 * sizeof(float));
+#endif
 #endif
 }
 #endif

@@ -60,7 +60,8 @@ def run(*words):
 
 def test_a_checkpoint_becomes_a_bundle_with_its_masks_and_rates(tmp_path, capsys):
     ckpt, out = written(tmp_path / "c.safetensors"), tmp_path / "m.regrow"
-    assert run("export", ckpt, "-o", out, "--onnx", tmp_path / "onnx", "--json") == 0
+    words = ["export", ckpt, "-o", out, "--onnx", tmp_path / "onnx", "--c", tmp_path / "c", "--c-samples", 3]
+    assert run(*words, "--json") == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["bytes"] == out.stat().st_size
     assert printed["sparse"] == {"tensors": 1, "bytes": 159, "bound": 158.6}
@@ -72,6 +73,17 @@ def test_a_checkpoint_becomes_a_bundle_with_its_masks_and_rates(tmp_path, capsys
     assert model.manifest.provenance["backbone"] == CONV4
     assert model.manifest.provenance["method"] == "fomaml"
     assert {p.name for p in (tmp_path / "onnx").iterdir()} == {"adapt.onnx", "predict.onnx", "manifest.json"}
+    assert "#define MODEL_SAMPLES      3u" in (tmp_path / "c" / "model.h").read_text()
+    # The bundle gives the same C later.
+    assert run("export", out, "--c", tmp_path / "again", "--c-samples", 3) == 0
+    assert (tmp_path / "again/model.c").read_bytes() == (tmp_path / "c/model.c").read_bytes()
+
+
+def test_what_is_to_be_written_has_to_be_said(tmp_path, capsys):
+    assert run("export", tmp_path / "m.regrow") == 2
+    assert "is a bundle already; write it as C with --c DIR" in capsys.readouterr().err
+    assert run("export", tmp_path / "c.safetensors") == 2
+    assert "found no -o/--out" in capsys.readouterr().err
 
 
 def test_the_table_for_people_says_what_was_and_was_not_measured(tmp_path, capsys):

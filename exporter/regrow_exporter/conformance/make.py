@@ -19,8 +19,8 @@ from regrow.errors import UnsupportedError
 from regrow_exporter.capture import labelled
 from regrow_exporter.conformance import ties, torch_side
 from regrow_exporter.conformance.cases import STEPS, Plan
-from regrow_exporter.pipeline import export
 from regrow_exporter.deviation import ENGINE_FACTOR
+from regrow_exporter.pipeline import export
 
 SHOTS, QUERIES, EXAMPLES = 2, 6, 8
 # What a tolerance is at least, and at most: beyond that a gradient wrong by a hundredth might pass.

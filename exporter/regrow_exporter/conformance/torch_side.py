@@ -12,6 +12,7 @@ from torch import nn
 from regrow.conformance.judge import AFTER, START, errors
 from regrow_exporter.capture import NO_ARGS
 from regrow_exporter.conformance.cases import STEPS, Masks, Plan
+from regrow_exporter.deviation import GRAPH_LIMIT, VerificationError, worst_of
 from regrow_exporter.learners import fitting, is_metric, make_rule, stepping
 from regrow_exporter.masks import merged
 from regrow_exporter.metric import HEAD
@@ -19,7 +20,6 @@ from regrow_exporter.oracle import Oracle, fitted_oracle, oracle
 from regrow_exporter.precision import settle
 from regrow_exporter.prepare import prepared
 from regrow_exporter.programs import Learner
-from regrow_exporter.deviation import GRAPH_LIMIT, VerificationError, worst_of
 from regrow_exporter.verify import JITTERED_RUNS
 
 Arrays = Mapping[str, NDArray[Any]]

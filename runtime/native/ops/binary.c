@@ -6,52 +6,6 @@ enum {
 #undef X
 };
 
-/* Sizes and strides of a broadcast, in elements; odometer over all axes but the last. */
-typedef struct {
-    uint32_t rank;
-    uint32_t size[REGROW_MAX_RANK];
-    size_t at[REGROW_MAX_RANK];
-    uint64_t rows, total;
-} axes;
-
-static regrow_status axes_read(axes *a, uint32_t rank, const uint32_t *sizes)
-{
-    if (rank == 0 || rank > REGROW_MAX_RANK) return REGROW_E_WORDS;
-    a->rank = rank;
-    a->rows = 1;
-    for (uint32_t i = 0; i < rank; i++) {
-        a->size[i] = sizes[i];
-        a->at[i] = 0;
-        if (i + 1 < rank) a->rows = times(a->rows, sizes[i]);
-    }
-    a->total = times(a->rows, sizes[rank - 1]);
-    return REGROW_OK;
-}
-
-/* How many elements an operand with these strides must have. */
-static uint64_t axes_extent(const axes *a, const uint32_t *stride)
-{
-    uint64_t last = 0;
-    if (a->total == 0) return 0;
-    for (uint32_t i = 0; i < a->rank; i++) last = plus(last, times(a->size[i] - 1u, stride[i]));
-    return plus(last, 1);
-}
-
-static size_t axes_offset(const axes *a, const uint32_t *stride)
-{
-    size_t offset = 0;
-    for (uint32_t i = 0; i + 1 < a->rank; i++) offset += a->at[i] * stride[i];
-    return offset;
-}
-
-static void axes_next(axes *a)
-{
-    for (uint32_t i = a->rank - 1; i-- > 0;) {
-        if (++a->at[i] < a->size[i]) return;
-        a->at[i] = 0;
-    }
-}
-
 INLINE int64_t floor_quotient(int64_t a, int64_t b)
 {
     if (b == 0) return 0;
@@ -75,19 +29,26 @@ INLINE int64_t wrap_mul(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (
         v = b[i * (sb_)];                             \
         y[i] = (expression);                          \
     }
-/* The three strides that matter are constants, so that the compiler sees whole vectors. */
+/* Of floats the three strides that matter are constants, so that the compiler sees whole vectors. */
 #define ROW(name, IN, OUT, expression)                                            \
     case BINARY_##name: {                                                         \
+        if (!USES_BINARY_##name) return;                                          \
         const IN *a = (const IN *)pa;                                             \
         const IN *b = (const IN *)pb;                                             \
         OUT *y = (OUT *)py;                                                       \
         IN u, v;                                                                  \
-        if (sa == 1 && sb == 1) { LOOP(1, 1, expression) }                        \
-        else if (sa == 1 && sb == 0) { LOOP(1, 0, expression) }                   \
-        else if (sa == 0 && sb == 1) { LOOP(0, 1, expression) }                   \
+        if (sizeof(OUT) == 4 && sa == 1 && sb == 1) { LOOP(1, 1, expression) }    \
+        else if (sizeof(OUT) == 4 && sa == 1 && sb == 0) { LOOP(1, 0, expression) } \
+        else if (sizeof(OUT) == 4 && sa == 0 && sb == 1) { LOOP(0, 1, expression) } \
         else { LOOP(sa, sb, expression) }                                         \
         return;                                                                   \
     }
+
+static const uint8_t BINARY_BUILT[] = {
+#define X(name) USES_BINARY_##name,
+    REGROW_BINARIES(X)
+#undef X
+};
 
 static void binary_row(uint32_t function, size_t count, const void *pa, size_t sa, const void *pb, size_t sb, void *py)
 {
@@ -126,6 +87,7 @@ static regrow_status op_binary(const machine *m, const uint32_t *w, uint32_t n)
     if (status != REGROW_OK) return status;
     WORDS(5 + 3 * s.rank);
     if (w[0] > BINARY_logical_not) return REGROW_E_WORDS;
+    if (!BINARY_BUILT[w[0]]) return REGROW_E_OP;
     const uint32_t *sa = w + 5 + s.rank, *sb = sa + s.rank;
     uint32_t in = w[0] < BINARY_add_int64 ? 4 : w[0] < BINARY_logical_and ? 8 : 1;
     uint32_t out = w[0] < BINARY_greater ? 4 : w[0] >= BINARY_add_int64 && w[0] <= BINARY_remainder ? 8 : 1;

@@ -40,6 +40,7 @@ static float silu_back(float dy, float x)
 
 #define EACH(name, expression)                        \
     case MAP_##name:                                  \
+        if (!USES_MAP_##name) return REGROW_E_OP;     \
         for (size_t i = 0; i < count; i++) {          \
             float v = x[i];                           \
             y[i] = (expression);                      \
@@ -81,6 +82,7 @@ static regrow_status op_map(const machine *m, const uint32_t *w, uint32_t n)
 #undef EACH
 #define EACH(name, expression)                        \
     case MAP_##name:                                  \
+        if (!USES_MAP_##name) return REGROW_E_OP;     \
         for (size_t i = 0; i < count; i++) {          \
             float g = dy[i], v = x[i];                \
             dx[i] = (expression);                     \

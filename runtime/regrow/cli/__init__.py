@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 
-from regrow.cli.command import EXTRAS, GROUP, Command, importable
+from regrow.cli.command import EXTRAS, GROUP, Command, missing, require
 from regrow.errors import RegrowError, UnsupportedError
 
 REFUSED, INTERRUPTED = 2, 130
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (root := (error.name or "").partition(".")[0]) not in EXTRAS:
             raise
-        return _complain(_missing(words[0], root, EXTRAS[root]))
+        return _complain(missing(words[0], root, EXTRAS[root]))
     except (RegrowError, OSError, MemoryError) as error:
         return _complain(error)
 
@@ -54,9 +54,7 @@ def _dispatch(words: list[str]) -> int:
     command = commands[args.command]
     if isinstance(command, UnsupportedError):
         raise command
-    for module, extra in command.needs:
-        if not importable(module):
-            raise _missing(command.name, module, extra)
+    require(command.name, command.needs)
     return command.run(args)
 
 
@@ -67,15 +65,11 @@ def _load(point: EntryPoint) -> Command | UnsupportedError:
     except (ImportError, AttributeError) as error:
         root = (getattr(error, "name", None) or "").partition(".")[0]
         if isinstance(error, ModuleNotFoundError) and root in EXTRAS:
-            return _missing(point.name, root, EXTRAS[root])
+            return missing(point.name, root, EXTRAS[root])
         return UnsupportedError(f"{point.name}: cannot be loaded ({error}); install regrow again")
     if not isinstance(loaded, Command):
         return UnsupportedError(f"{point.name}: {point.value} is no command; install regrow again")
     return loaded
-
-
-def _missing(place: str, module: str, extra: str) -> UnsupportedError:
-    return UnsupportedError(f"{place}: needs {module}, which is not installed; pip install 'regrow[{extra}]'")
 
 
 def _parser(commands: Mapping[str, Command | UnsupportedError]) -> argparse.ArgumentParser:

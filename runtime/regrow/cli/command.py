@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from regrow.errors import RegrowError
+from regrow.errors import RegrowError, UnsupportedError
 
 GROUP = "regrow.commands"
 
@@ -51,6 +51,18 @@ def importable(module: str) -> bool:
         return find_spec(module) is not None
     except ImportError:
         return False
+
+
+def missing(place: str, module: str, extra: str) -> UnsupportedError:
+    """What to say where an optional package is not there."""
+    return UnsupportedError(f"{place}: needs {module}, which is not installed; pip install 'regrow[{extra}]'")
+
+
+def require(place: str, needs: Iterable[tuple[str, str]]) -> None:
+    """Refuse where one of (module, extra) is not there."""
+    for module, extra in needs:
+        if not importable(module):
+            raise missing(place, module, extra)
 
 
 def emit(args: argparse.Namespace, data: Mapping[str, Any], text: str) -> None:

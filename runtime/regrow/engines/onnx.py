@@ -20,7 +20,7 @@ from regrow import plan
 from regrow.bundle import Bundle
 from regrow.engines import Adapted
 from regrow.engines.wire import external_names
-from regrow.errors import BudgetError, BundleError
+from regrow.errors import BudgetError, BundleError, UnsupportedError
 from regrow.plan import peak_bytes
 
 Array = NDArray[Any]
@@ -53,7 +53,14 @@ class OnnxEngine:
     name = "onnx"
     exact_memory = False
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1, budget_bytes: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, threads: int = 1, budget_bytes: int | None = None, plan: str = "auto"
+    ) -> None:
+        if plan == "small":
+            raise UnsupportedError(
+                f"{bundle.path}: engine onnx: plan is 'small', expected 'auto' or 'fast', since onnxruntime "
+                "plans its own memory; choose engine='native'"
+            )
         self._bundle = bundle
         self._threads = threads
         self._budget = budget_bytes

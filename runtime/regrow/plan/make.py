@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,20 @@ from numpy.typing import NDArray
 from regrow.errors import BudgetError
 from regrow.plan.arena import SECTIONS, Layout, find, lay_out, replaceable
 from regrow.plan.blocks import BLOCKS
-from regrow.plan.builder import ARENA, CONSTANTS, NONE, Buffer, Call, Place, Section, Word
-from regrow.plan.convs import CONVS, ConvBuilder, shared_pads, wanted
+from regrow.plan.builder import ARENA, CONSTANTS, NONE, Buffer, Builder, Call, Place, Section, Word
+from regrow.plan.convs import CONVS, shared_pads, wanted
 from regrow.plan.fuse import fused
 from regrow.plan.kept import Kept, forward, packs
+from regrow.plan.layers import LAYERS
+from regrow.plan.lifted import lifted
 from regrow.plan.moving import MOVES
 from regrow.plan.order import hoisted
 from regrow.plan.peak import value_bytes
 from regrow.plan.pointwise import MAPS, Lower
+from regrow.plan.style import STYLES, Style
 from regrow.program import Op, Program
 
-LOWER: dict[str, Lower] = {**MAPS, **MOVES, **CONVS, **BLOCKS}
+LOWER: dict[str, Lower] = {**MAPS, **MOVES, **CONVS, **BLOCKS, **LAYERS}
 MAGIC, VERSION = 0x52475257, 1
 Code = Callable[[str, str], int]
 
@@ -41,6 +45,7 @@ class Plan:
     step_number: Buffer | None = None
     loss: Buffer | None = None
     losses: str = ""
+    carried: Mapping[str, Buffer] = field(default_factory=dict)
     _values: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
     @property
@@ -82,14 +87,26 @@ def missing(programs: Mapping[str, Program]) -> dict[str, str]:
     return {op.kind: op.source for op in ops if op.kind not in LOWER}
 
 
-def plan_adapt(programs: Mapping[str, Program], batch: int, kept: Mapping[str, Kept]) -> Plan:
-    """Everything an adaptation runs: load, prefix, steps, finish, store."""
-    stages = {name: programs[name] for name in ("prefix", "step", "finish")}
-    b = _builder(stages, batch, kept)
-    step_number = _externals(b, stages, carried=True)
+def plan_adapt(
+    programs: Mapping[str, Program],
+    batch: int,
+    kept: Mapping[str, Kept],
+    *,
+    style: Style = STYLES["fast"],
+    packed: bool = False,
+) -> Plan:
+    """Everything an adaptation runs: load, prefix, steps, finish, store.
+
+    `packed`: what is packed is handed over as its kept positions, and what is carried stays in the arena,
+    where `Plan.carried` says, for the caller to take.
+    """
+    stages, kept = lifted({name: programs[name] for name in ("prefix", "step", "finish")}, kept)
+    b = _builder(stages, batch, kept, style)
+    step_number = _externals(b, stages, carried=True, packed=packed)
     carried = [n for n, v in stages["step"].values.items() if f"next:{n}" in stages["step"].outputs and v]
     for name in carried:
-        _load(b, name)
+        if packed or not b.fixed[name][0].packed:
+            _load(b, name)
     _run(b, "once", stages["prefix"])
     for name in stages["prefix"].outputs:
         b.fixed.setdefault(name, b.places[name])
@@ -98,38 +115,47 @@ def plan_adapt(programs: Mapping[str, Program], batch: int, kept: Mapping[str, K
     loss.pinned = True
     replaced = _hand_on(b, carried)
     _run(b, "finish", stages["finish"])
-    for name in carried:
+    for name in () if packed else carried:
         _store(b, name)
     outputs = [n for n in stages["finish"].outputs if n != "loss"]
     for name, block in [*((n, f"out:{n}") for n in outputs), ("loss", "out:final_loss")]:
         _out(b, name, block)
-    return _finished(b, replaced, step_number, loss, "out:losses")
+    held = {name: b.fixed[name][0].buffer for name in carried}
+    return _finished(b, replaced, step_number, loss, "out:losses", held)
 
 
 def plan_predict(
-    program: Program, batch: int, kept: Mapping[str, Kept], outputs: Sequence[str] = ("logits",)
+    program: Program,
+    batch: int,
+    kept: Mapping[str, Kept],
+    outputs: Sequence[str] = ("logits",),
+    *,
+    style: Style = STYLES["fast"],
+    packed: bool = False,
 ) -> Plan:
-    """One pass through a program."""
-    b = _builder({"predict": program}, batch, kept)
-    _externals(b, {"predict": program}, carried=False)
-    _run(b, "once", program)
+    """One pass through a program; `packed` as in `plan_adapt`."""
+    stages, kept = lifted({"predict": program}, kept)
+    b = _builder(stages, batch, kept, style)
+    _externals(b, stages, carried=False, packed=packed)
+    _run(b, "once", stages["predict"])
     for name in outputs:
         _out(b, name, f"out:{name}")
     return _finished(b, [])
 
 
-def _builder(stages: Mapping[str, Program], batch: int, kept: Mapping[str, Kept]) -> ConvBuilder:
+def _builder(stages: Mapping[str, Program], batch: int, kept: Mapping[str, Kept], style: Style) -> Builder:
     owner = packs(stages, kept)
-    return ConvBuilder(
+    return Builder(
         batch,
         shared_pads(stages.values(), batch),
         packs={name: kept[weight].count for name, weight in owner.items()},
         owner=owner,
         kept=kept,
+        style=style,
     )
 
 
-def _externals(b: ConvBuilder, stages: Mapping[str, Program], *, carried: bool) -> Buffer | None:
+def _externals(b: Builder, stages: Mapping[str, Program], *, carried: bool, packed: bool) -> Buffer | None:
     """Everything the caller hands over lies where it is; what changes gets a place in the arena."""
     step_number = None
     for program in stages.values():
@@ -142,11 +168,12 @@ def _externals(b: ConvBuilder, stages: Mapping[str, Program], *, carried: bool) 
                 step_number = Buffer(8, pinned=True)
                 b.fixed[name] = [Place(step_number)]
             elif name in b.packs:
-                buffer = Buffer(4 * b.packs[name], pinned=True)
-                if not (carried and value.role in ("adaptable", "state")):
-                    buffer.pinned = False
+                changes = carried and value.role in ("adaptable", "state")
+                outside = packed and not changes
+                buffer = Buffer(4 * b.packs[name], name if outside else ARENA, pinned=changes or outside)
                 b.fixed[name] = [Place(buffer, packed=b.packs[name])]
-                _pick(b, name, buffer, value_bytes(value, b.batch))
+                if not packed:
+                    _pick(b, name, buffer, value_bytes(value, b.batch))
             elif carried and value.role in ("adaptable", "state"):
                 b.fixed[name] = [Place(Buffer(value_bytes(value, b.batch), pinned=True))]
             else:
@@ -154,7 +181,7 @@ def _externals(b: ConvBuilder, stages: Mapping[str, Program], *, carried: bool) 
     return step_number
 
 
-def _pick(b: ConvBuilder, name: str, packed: Buffer, size: int) -> None:
+def _pick(b: Builder, name: str, packed: Buffer, size: int) -> None:
     """The kept positions of a dense value."""
     weight = b.owner[name]
     positions = b.listed(f"kept:{weight}:positions", forward(b.kept[weight]).order)
@@ -163,20 +190,18 @@ def _pick(b: ConvBuilder, name: str, packed: Buffer, size: int) -> None:
     b.emit("pick", words, (dense, positions), (packed,), section="once")
 
 
-def _load(b: ConvBuilder, name: str) -> None:
-    """What is carried starts as the caller's; packed values were picked already."""
-    place = b.fixed[name][0]
-    if not place.packed:
-        source = Buffer(place.buffer.bytes, name, pinned=True)
-        _copy(b, place.buffer, source, "once")
+def _load(b: Builder, name: str) -> None:
+    """What is carried starts as the caller's."""
+    buffer = b.fixed[name][0].buffer
+    _copy(b, buffer, Buffer(buffer.bytes, name, pinned=True), "once")
 
 
-def _copy(b: ConvBuilder, to: Buffer, source: Buffer, section: Section | None = None) -> None:
+def _copy(b: Builder, to: Buffer, source: Buffer, section: Section | None = None) -> None:
     size = to.bytes
     b.emit("copy", (1, to, source, 0, 0, 1, size, 1, 1), (source,), (to,), section=section)
 
 
-def _store(b: ConvBuilder, name: str) -> None:
+def _store(b: Builder, name: str) -> None:
     place = b.fixed[name][0]
     if not place.packed:
         return _copy(b, Buffer(place.buffer.bytes, f"out:{name}", pinned=True), place.buffer)
@@ -188,20 +213,20 @@ def _store(b: ConvBuilder, name: str) -> None:
     return None
 
 
-def _out(b: ConvBuilder, name: str, block: str) -> None:
+def _out(b: Builder, name: str, block: str) -> None:
     source = b.plain(name)
     _copy(b, Buffer(source.bytes, block, pinned=True), source)
 
 
 def _run(
-    b: ConvBuilder,
+    b: Builder,
     section: Section,
     program: Program,
     order: Callable[[Sequence[Op], Program], list[Op]] | None = None,
 ) -> None:
     """Lower one program into a section."""
     b.enter(section, program)
-    ops = fused(program)
+    ops = fused(program, b.style, b.batch)
     if order is not None:
         ops = order(ops, program)
     b.wanted = wanted(b, ops)
@@ -209,7 +234,7 @@ def _run(
         LOWER[op.kind](b, op)
 
 
-def _hand_on(b: ConvBuilder, carried: Sequence[str]) -> list[tuple[Buffer, Buffer]]:
+def _hand_on(b: Builder, carried: Sequence[str]) -> list[tuple[Buffer, Buffer]]:
     """The next values become the values: in place where nobody reads the old, else copied after the step."""
     replaced: list[tuple[Buffer, Buffer]] = []
     copies: list[tuple[Buffer, Buffer]] = []
@@ -226,7 +251,7 @@ def _hand_on(b: ConvBuilder, carried: Sequence[str]) -> list[tuple[Buffer, Buffe
     return replaced
 
 
-def _copy_all(b: ConvBuilder, copies: Sequence[tuple[Buffer, Buffer]]) -> None:
+def _copy_all(b: Builder, copies: Sequence[tuple[Buffer, Buffer]]) -> None:
     # A value that was handed on unchanged may itself be overwritten by an earlier copy.
     sources = []
     for now, following in copies:
@@ -240,11 +265,12 @@ def _copy_all(b: ConvBuilder, copies: Sequence[tuple[Buffer, Buffer]]) -> None:
 
 
 def _finished(
-    b: ConvBuilder,
+    b: Builder,
     replaced: Sequence[tuple[Buffer, Buffer]],
     step_number: Buffer | None = None,
     loss: Buffer | None = None,
     losses: str = "",
+    carried: Mapping[str, Buffer] = MappingProxyType({}),
 ) -> Plan:
     reads = {x for calls in b.calls.values() for call in calls for x in call.reads}
     if step_number not in reads:
@@ -259,4 +285,6 @@ def _finished(
         b.lists[CONSTANTS] = np.frombuffer(bytes(b.constants), np.uint8)
     used = {x.block for calls in b.calls.values() for call in calls for x in (*call.reads, *call.writes)}
     used |= {losses} if losses else set()
-    return Plan(b.calls, layout, (ARENA, *sorted(used - {ARENA})), b.lists, step_number, loss, losses)
+    return Plan(
+        b.calls, layout, (ARENA, *sorted(used - {ARENA})), b.lists, step_number, loss, losses, carried
+    )
