@@ -18,6 +18,7 @@ from regrow_trainer.tensors import Tensors
 PRUNERS: dict[str, str] = {
     "fisher": "regrow_trainer.pruners.fisher:fisher",
     "lamp": "regrow_trainer.pruners.lamp:lamp",
+    "m2sgd": "regrow_trainer.pruners.m2sgd:m2sgd",
     "magnitude": "regrow_trainer.pruners.magnitude:magnitude",
 }
 
@@ -30,6 +31,7 @@ class Evidence:
 
     weights: Tensors
     squared_gradients: Callable[[], Tensors]  # mean square of every weight's meta-gradient over some tasks
+    rates: Callable[[], Tensors] = dict  # mean rate of every weight after adapting to some tasks
 
 
 class Pruner(Protocol):
@@ -64,9 +66,10 @@ def make_masks(
     sparsity: float,
     scope: Scope,
     squared_gradients: Callable[[], Tensors],
+    rates: Callable[[], Tensors] = dict,
 ) -> Tensors:
     """True where a weight stays. What `masks` removed already stays removed, so rounds are nested."""
-    scores = chosen(Evidence({n: params[n] for n in prunable(params)}, squared_gradients))
+    scores = chosen(Evidence({n: params[n] for n in prunable(params)}, squared_gradients, rates))
     gone = {n: s.masked_fill(~masks[n], -1.0) if n in masks else s for n, s in scores.items()}
     if scope == "layer":
         return {n: _lowest_out(s.flatten(), sparsity).view_as(s) for n, s in gone.items()}
