@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Literal, TypeVar
 
@@ -41,7 +42,8 @@ class Workers:
         self._learner, self._batching, self._size, self._ranks = learner, batching, chunk, ranks
         self._local = threading.local()
         self._threads_before = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(count or usable_cores(), "tasks", self._start_worker)
+        self._count = count or usable_cores()
+        self._pool = ThreadPoolExecutor(self._count, "tasks", self._start_worker)
 
     def _start_worker(self) -> None:
         # Workers share the cores; threads inside an operation would fight over them.
@@ -70,6 +72,19 @@ class Workers:
         total, count = self._ranks.total((_tree(_added, sums), own))
         made: Result = tree_map(lambda t: t / count, total)
         return made
+
+    def stream(self, function: Callable[..., Result], tasks: Task) -> Iterator[Result]:
+        """What `function` makes of each task, one after another; few results are in memory at a time."""
+        waiting: deque[Future[Result]] = deque()
+        for parts in zip(*tasks, strict=True):
+            waiting.append(self._pool.submit(self._single, function, Task(*parts)))
+            if len(waiting) > self._count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _single(self, function: Callable[..., Result], task: Task) -> Result:
+        return function(self._local.learner, task)
 
     def _sum(self, function: Callable[..., Result], part: tuple[Tensor, ...]) -> Result:
         # Summed where it was made: of a large network, one gradient per task would fill the memory.

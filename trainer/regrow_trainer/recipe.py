@@ -96,12 +96,20 @@ class Validation(_Part):
 
 
 class Prune(_Part):
-    """Which weights stay; `schedule` is "oneshot" or "iterative:SHARE", a share of all weights per round."""
+    """Which weights stay; `schedule` is "oneshot" or "iterative:SHARE", a share of all weights per round.
+
+    `rewind` puts what stays back to the weights it had before any training. `device` says what the device
+    moves: the `kept` positions as in training, or the pruned ones, alone (`strict`), with the head, or with
+    everything that is not masked.
+    """
 
     pruner: str = "magnitude"
+    args: dict[str, Any] = {}
     sparsity: Annotated[float, Field(ge=0, lt=1)]
     scope: Literal["layer", "global"] = "layer"
     schedule: Annotated[str, Field(pattern=r"^(oneshot|iterative:0?\.[0-9]+)$")] = "oneshot"
+    rewind: bool = False
+    device: Literal["kept", "strict", "plus_head", "plus_unmasked"] = "kept"
 
 
 class Recipe(_Part):

@@ -25,11 +25,11 @@ from regrow.errors import RegrowError
 from regrow.progress import Progress
 from regrow_trainer.batching import Workers
 from regrow_trainer.build import Built, build, open_data, to_checkpoint
-from regrow_trainer.feed import EVIDENCE, TRAIN, VALIDATION, batches, draw, stream_seed
+from regrow_trainer.feed import TRAIN, VALIDATION, batches, draw, stream_seed
 from regrow_trainer.learner import Learner, Scores, Task
 from regrow_trainer.metrics import Metrics
-from regrow_trainer.outer import OPTIMISERS, Moments, adam
-from regrow_trainer.pruners import make_masks, pruner
+from regrow_trainer.outer import OPTIMISERS, adam
+from regrow_trainer.pruning import prune_round
 from regrow_trainer.ranks import Ranks, joined
 from regrow_trainer.recipe import Recipe
 from regrow_trainer.rundir import RunDir, open_run
@@ -39,7 +39,6 @@ from regrow_trainer.strategies import Strategy
 from regrow_trainer.tensors import Tensors, to_tensors, zero
 
 _METRICS_EVERY = 10
-_EVIDENCE_TASKS = 128
 
 
 def train(
@@ -99,6 +98,8 @@ def _begin(built: Built, start: Checkpoint | None) -> tuple[State, dict[str, Any
         )
     before = start.provenance.get("meta_iterations", start.iteration)
     origin = {"recipe": start.provenance.get("recipe", ""), "meta_iterations": before}
+    if (seed := start.provenance.get("origin", {}).get("seed", start.provenance.get("seed"))) is not None:
+        origin["seed"] = seed
     # Rates that were learned go with the weights, unless this recipe gives the rule other arguments.
     meta = to_tensors(start.meta) if start.rule == built.rule else built.meta(params)
     return fresh(params, meta, to_tensors(start.masks)), origin
@@ -152,11 +153,12 @@ class _Run:
                 ) as feed,
             ):
                 progress.start_at(state.iteration)
-                if total == 0:
-                    state = self._validate(self._prune(state, pool), metrics, pool)
+                if total == 0 and not state.history:
+                    state = self._validate(self._prune(state, metrics, pool), metrics, pool)
                 while state.iteration < total and not self._stopped(state):
+                    # One expression: what is saved after Ctrl-C is not pruned twice.
                     state = self._iterate(
-                        self._prune(state, pool), next(feed), metrics, pool, progress.update
+                        self._prune(state, metrics, pool), next(feed), metrics, pool, progress.update
                     )
                     if time.monotonic() - saved > options.checkpoint_seconds:
                         self._save(state)
@@ -171,35 +173,16 @@ class _Run:
         patience = self.recipe.validation.patience
         return patience > 0 and state.stale >= patience
 
-    def _prune(self, state: State, pool: Workers) -> State:
-        """The rounds due at this iteration: masks from the weights, and what they remove forgotten."""
+    def _prune(self, state: State, metrics: Metrics, pool: Workers) -> State:
+        """The rounds due at this iteration."""
         for iteration, sparsity in self.rounds:
             plan = self.recipe.prune
             if plan is None or iteration != state.iteration:
                 continue
-            squares = partial(self._squared_gradients, state, pool)
-            masks = make_masks(pruner(plan.pruner), state.params, state.masks, sparsity, plan.scope, squares)
-            params = zero(masks, state.params)
-            # The moments of what stays are kept: a restart of Adam steps by the full rate in every weight,
-            # which nine rounds in a row do not survive (61 % against 86 % on glyphs).
-            moments = Moments(
-                zero(masks, state.moments.first), zero(masks, state.moments.second), state.moments.step
-            )
-            state = replace(state, params=params, masks=masks, moments=moments)
+            seed = self.origin.get("seed", self.recipe.seed)
+            state, told = prune_round(self.built, plan, state, sparsity, pool, self.ranks, seed)
+            metrics.write(told)
         return state
-
-    def _squared_gradients(self, state: State, pool: Workers) -> Tensors:
-        """Mean square of the meta-gradient over tasks that training does not see."""
-        params, meta, masks, estimate = state.params, state.meta, state.masks, self.built.strategy
-        recipe, seed = self.recipe, stream_seed(self.recipe.seed, EVIDENCE)
-        source = open_data(recipe, recipe.data.train)
-        part = self.ranks.part(_EVIDENCE_TASKS)
-        tasks = draw(source, recipe.data, recipe.input, recipe.data.queries, seed, *part)
-
-        def squares(learner: Learner, task: Task) -> Tensors:
-            return {n: g * g for n, g in estimate(learner, params, meta, masks, task).params.items()}
-
-        return pool.mean(squares, tasks)
 
     def _iterate(
         self, state: State, tasks: Task, metrics: Metrics, pool: Workers, show: Callable[..., None]
