@@ -1,46 +1,26 @@
-"""`regrow train`, `prune`, `evaluate`, `compare`. Needs torch only for training and for checkpoints."""
+"""`regrow train`, `evaluate`, `compare`; `prune` has a file of its own.
+
+Needs torch only for training and for checkpoints.
+"""
 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regrow.cli.command import Command, byte_count, emit, human_bytes, table
+from regrow.cli.command import Command, emit, table
 from regrow.errors import RegrowError
+from regrow_trainer.prune_cli import prune
+from regrow_trainer.run_cli import TORCH, options, positive, run, run_options
 
 if TYPE_CHECKING:
     from regrow.evaluate import Evaluation
-    from regrow_trainer.recipe import Recipe
-    from regrow_trainer.rundir import RunDir
-
-_TORCH = (("torch", "train"), ("pydantic", "train"))
-
-
-def _run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--out", required=True, type=Path, metavar="RUN", help="folder of the run")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe key"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
-    parser.add_argument("--force", action="store_true", help="replace the run in RUN")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="threads; all usable cores by default")
-    parser.add_argument(
-        "--memory-limit",
-        type=byte_count,
-        metavar="BYTES",
-        help="work on fewer tasks at a time, e.g. 2GB; measures what one takes first",
-    )
-    parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard events into RUN too")
 
 
 def _configure_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="TOML recipe")
     parser.add_argument("--start", metavar="CHECKPOINT", help="begin with these weights and masks")
-    _run_options(parser)
+    run_options(parser)
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -50,83 +30,7 @@ def _train(args: argparse.Namespace) -> int:
 
     recipe = load_recipe(args.recipe, args.set)
     start = checkpoint.read(args.start) if args.start else None
-    return _run(args, lambda: train(recipe, args.out, start=start, **_options(args, recipe)))
-
-
-def _configure_prune(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", help="trained checkpoint, e.g. RUN/best.safetensors")
-    parser.add_argument("--sparsity", type=float, default=0.85, help="share of the weights to remove (0.85)")
-    parser.add_argument("--scope", choices=("layer", "global"), default="layer", help="where weights compete")
-    parser.add_argument("--schedule", default="oneshot", help="oneshot, or iterative:0.1 (share per round)")
-    parser.add_argument("--pruner", default="magnitude", help="how weights are scored (magnitude)")
-    parser.add_argument(
-        "--retrain", type=int, default=0, metavar="N", help="meta-iterations after pruning, over all rounds"
-    )
-    _run_options(parser)
-
-
-def _prune(args: argparse.Namespace) -> int:
-    from regrow import checkpoint
-    from regrow_trainer.recipe import parse_recipe
-    from regrow_trainer.training import train
-
-    start = checkpoint.read(args.checkpoint)
-    plan = {
-        "pruner": args.pruner,
-        "sparsity": args.sparsity,
-        "scope": args.scope,
-        "schedule": args.schedule,
-    }
-    training = {**start.recipe.get("train", {}), "iterations": args.retrain}
-    recipe = parse_recipe({**start.recipe, "prune": plan, "train": training}, args.checkpoint, args.set)
-    return _run(args, lambda: train(recipe, args.out, start=start, label="prune", **_options(args, recipe)))
-
-
-def _options(args: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
-    chosen = {name: getattr(args, name) for name in ("resume", "force", "workers", "tensorboard")}
-    if args.memory_limit is None:
-        return chosen
-    from regrow_trainer.memory import measure, plan
-
-    use = measure(recipe)
-    made = plan(recipe, use, args.memory_limit, args.workers)
-    sys.stderr.write(
-        f"regrow: {human_bytes(use.per_task)} per task, {human_bytes(use.fixed)} beside; {made.workers} "
-        f"threads with {made.chunk} tasks each: {human_bytes(made.peak)}\n"
-    )
-    return {**chosen, "workers": made.workers, "chunk": made.chunk}
-
-
-def _run(args: argparse.Namespace, train: Callable[[], RunDir]) -> int:
-    """Train, and say where the result is; after Ctrl-C, how to go on."""
-    try:
-        run = train()
-    except KeyboardInterrupt:
-        if _speaks():
-            sys.stderr.write(f"\nregrow: saved in {args.out}; run the same command with --resume to go on\n")
-        raise
-    from regrow import checkpoint
-
-    if not _speaks():
-        return 0
-    made = checkpoint.read(run.best)
-    best = made.provenance["progress"]["history"][-1]
-    data = {
-        "run": str(run.path),
-        "checkpoint": str(run.best),
-        "iteration": made.iteration,
-        "meta_iterations": made.provenance["meta_iterations"],
-        "sparsity": made.provenance["sparsity"],
-        "validation": best,
-    }
-    score = f"accuracy {best['accuracy']:.1%}" if "accuracy" in best else f"loss {best['loss']:.4g}"
-    emit(args, data, f"{run.best}: iteration {made.iteration}, validation {score}")
-    return 0
-
-
-def _speaks() -> bool:
-    """Whether this process is the one to print; torchrun starts several."""
-    return os.environ.get("RANK", "0") == "0"
+    return run(args, lambda: train(recipe, args.out, start=start, **options(args, recipe)))
 
 
 def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -138,13 +42,13 @@ def _episode_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", help="data source, e.g. glyphs:test; by default the test source of the recipe"
     )
-    parser.add_argument("--n-way", type=_positive, help="classes per episode")
-    parser.add_argument("--k-shot", type=_positive, help="support samples per class")
-    parser.add_argument("--queries", type=_positive, default=15, help="query samples per class (15)")
-    parser.add_argument("--episodes", type=_positive, default=600, help="how many (600)")
+    parser.add_argument("--n-way", type=positive, help="classes per episode")
+    parser.add_argument("--k-shot", type=positive, help="support samples per class")
+    parser.add_argument("--queries", type=positive, default=15, help="query samples per class (15)")
+    parser.add_argument("--episodes", type=positive, default=600, help="how many (600)")
     parser.add_argument("--steps", type=int, help="update steps; by default those of the file")
     parser.add_argument("--seed", type=int, default=0, help="which episodes (0)")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="threads; all usable cores by default")
+    parser.add_argument("--workers", type=positive, metavar="N", help="threads; all usable cores by default")
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -267,24 +171,14 @@ def _need_torch() -> None:
 
     from regrow.errors import UnsupportedError
 
-    for module, extra in _TORCH:
+    for module, extra in TORCH:
         if find_spec(module) is None:
             raise UnsupportedError(
                 f"evaluate: a checkpoint needs {module}, which is missing; pip install 'regrow[{extra}]'"
             )
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
-
-
-train = Command("train", "meta-train a recipe into a run folder", _configure_train, _train, _TORCH)
-prune = Command(
-    "prune", "remove weights of a checkpoint and retrain the rest", _configure_prune, _prune, _TORCH
-)
+train = Command("train", "meta-train a recipe into a run folder", _configure_train, _train, TORCH)
 evaluate = Command(
     "evaluate", "measure a bundle or checkpoint on few-shot episodes", _configure_evaluate, _evaluate
 )
@@ -294,3 +188,5 @@ compare = Command(
     _configure_compare,
     _compare,
 )
+
+__all__ = ["compare", "evaluate", "prune", "train"]
