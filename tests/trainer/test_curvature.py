@@ -128,7 +128,8 @@ def test_columns_times_weights_is_the_layer(make: object, shape: tuple[int, ...]
     about = layer_of(holder, "0.weight")
     params = dict(holder.named_parameters())
     z = columns(layer, x, 10**6)
-    if about.bias:
+    assert about.constant == bool(about.bias)
+    if about.constant:
         z = torch.cat([z, torch.ones(*z.shape[:2], 1)], 2)
     assert z.shape[2] == about.width
     out = z @ matrix(params, about).transpose(1, 2)  # (groups, n, outputs of a group)
@@ -140,6 +141,20 @@ def test_columns_times_weights_is_the_layer(make: object, shape: tuple[int, ...]
     weight, bias = parts(about, matrix(params, about), params["0.weight"].shape)
     assert torch.equal(weight, params["0.weight"])
     assert bias is None or torch.equal(bias, params["0.bias"])
+
+
+def test_a_norm_takes_the_shift_that_a_bias_would_carry() -> None:
+    module = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3, bias=False))
+    normed, plain = layer_of(module, "0.weight"), layer_of(module, "2.weight")
+    assert (normed.bias, normed.constant, normed.width) == ("", True, 19)
+    assert (plain.bias, plain.constant, plain.width) == ("", False, 27)
+    params = {n: p.detach() for n, p in module.named_parameters()}
+    laid = matrix(params, normed)
+    assert laid.shape == (1, 3, 19)
+    assert not laid[..., -1].any()
+    weight, bias = parts(normed, laid + 1, params["0.weight"].shape)
+    assert torch.equal(weight, params["0.weight"] + 1)
+    assert bias is None
 
 
 def test_few_places_of_many_are_drawn_from_every_sample() -> None:

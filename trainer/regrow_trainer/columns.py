@@ -16,19 +16,25 @@ from torch.nn import functional as F
 from regrow.episodes.draws import Draws
 from regrow.errors import UnsupportedError
 from regrow_trainer.learner import Learner, Task
+from regrow_trainer.rules.layers import norms, owners
 from regrow_trainer.tensors import Tensors
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 
 
 class Layer(NamedTuple):
-    """A layer whose weight is to be judged; `bias` is "" where it has none."""
+    """A layer whose weight is to be judged; `bias` is "" where there is none to move.
+
+    A norm behind the layer takes any shift away, so a shift costs nothing there and no bias has to carry it.
+    Either way a constant is among the inputs.
+    """
 
     place: str
     weight: str
     bias: str
     groups: int
-    width: int  # columns of a group, the constant for the bias included
+    width: int  # columns of a group, the constant included
+    constant: bool
 
 
 def layer_of(module: nn.Module, weight: str) -> Layer:
@@ -44,9 +50,13 @@ def layer_of(module: nn.Module, weight: str) -> Layer:
             "padded by a number of zeros; use magnitude, fisher or taylor"
         )
     shape = owner.weight.shape
-    bias = f"{place}.bias" if owner.bias is not None else ""
+    shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
+    belongs = owners(shapes)
+    normed = weight in {belongs[name] for name in norms(shapes)}
+    bias = f"{place}.bias" if owner.bias is not None and not normed else ""
     groups = 1 if isinstance(owner, nn.Linear) else owner.groups
-    return Layer(place, weight, bias, groups, int(shape[1:].numel()) + bool(bias))
+    constant = normed or bool(bias)
+    return Layer(place, weight, bias, groups, int(shape[1:].numel()) + constant, constant)
 
 
 def query_columns(
@@ -69,7 +79,7 @@ def query_columns(
     for layer in layers:
         owner = learner.module.get_submodule(layer.place)
         parts = [columns(owner, x[-queries:], limit) for x in seen[layer.weight]]
-        made[layer.weight] = _with_constant(torch.cat(parts, 1)) if layer.bias else torch.cat(parts, 1)
+        made[layer.weight] = _with_constant(torch.cat(parts, 1)) if layer.constant else torch.cat(parts, 1)
     return made
 
 
@@ -99,19 +109,20 @@ def columns(layer: nn.Module, x: Tensor, limit: int) -> Tensor:
 
 
 def matrix(params: Mapping[str, Tensor], layer: Layer) -> Tensor:
-    """A layer's weight, its bias as last column: (groups, outputs of a group, d)."""
+    """A layer's weight, (groups, outputs of a group, d); the last column is what goes with the constant."""
     weight = params[layer.weight]
     flat = weight.reshape(layer.groups, len(weight) // layer.groups, -1)
-    if not layer.bias:
+    if not layer.constant:
         return flat
-    return torch.cat([flat, params[layer.bias].reshape(layer.groups, -1, 1)], 2)
+    shift = params[layer.bias] if layer.bias else weight.new_zeros(len(weight))
+    return torch.cat([flat, shift.reshape(layer.groups, -1, 1)], 2)
 
 
 def parts(layer: Layer, made: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor | None]:
     """The inverse of `matrix`: a weight of that shape, and the bias where there is one."""
-    if not layer.bias:
+    if not layer.constant:
         return made.reshape(tuple(shape)), None
-    return made[..., :-1].reshape(tuple(shape)), made[..., -1].flatten()
+    return made[..., :-1].reshape(tuple(shape)), made[..., -1].flatten() if layer.bias else None
 
 
 def _pair(value: tuple[int, ...], one_d: bool) -> tuple[int, ...]:

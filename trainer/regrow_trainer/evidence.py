@@ -18,7 +18,7 @@ from regrow_trainer.batching import Workers
 from regrow_trainer.build import Built, open_data
 from regrow_trainer.columns import Layer, layer_of, matrix, parts, query_columns
 from regrow_trainer.curvature import Curvature, Direct, Recursive
-from regrow_trainer.feed import EVIDENCE, draw, stream_seed
+from regrow_trainer.feed import EVIDENCE, TRAIN, draw, stream_seed
 from regrow_trainer.learner import Learner, Task
 from regrow_trainer.pruners import Asked, Evidence, prunable
 from regrow_trainer.ranks import Ranks
@@ -75,17 +75,21 @@ class Seen:
         return parts(layer, found, params[layer.weight].shape)[0]
 
     def _kept(self, layer: Layer, params: Tensors, masks: Tensors) -> Tensor:
-        """The mask as `matrix` lays it out; a bias always stays."""
+        """The mask as `matrix` lays it out; what goes with the constant always stays."""
         every = {n: torch.ones_like(params[n], dtype=torch.bool) for n in (layer.weight, layer.bias) if n}
-        mask = masks.get(layer.weight, every[layer.weight])
-        return matrix({**every, layer.weight: mask}, layer)
+        kept = matrix({**every, layer.weight: masks.get(layer.weight, every[layer.weight])}, layer)
+        if layer.constant:
+            kept[..., -1] = True
+        return kept
 
 
 def _tasks(built: Built, ranks: Ranks, count: int) -> Task:
     recipe = built.recipe
     source = open_data(recipe, recipe.data.train)
-    seed = stream_seed(recipe.seed, EVIDENCE)
-    return draw(source, recipe.data, recipe.input, recipe.data.queries, seed, *ranks.part(count))
+    # A pool of tasks is all there is: then these are the very ones that training sees.
+    pool = recipe.train.task_pool
+    seed = stream_seed(recipe.seed, TRAIN if pool else EVIDENCE)
+    return draw(source, recipe.data, recipe.input, recipe.data.queries, seed, *ranks.part(count), pool)
 
 
 def _gradients(

@@ -65,8 +65,9 @@ class Training(_Part):
     """The outer loop: `tasks` per iteration, `chunk` of them as one batch on a core.
 
     `rule_lr` 0 keeps the rule's own rates as given; `clip` 0 does not clip; `steps` 0 trains with the
-    learner's; `multi_step` is how many iterations the query losses after earlier steps take to fade out, 0
-    where only the last counts; `hold` names parameters that only a device changes.
+    learner's; `task_pool` is how many tasks there are to learn from, 0 for ever new ones; `multi_step` is
+    how many iterations the query losses after earlier steps take to fade out, 0 where only the last counts;
+    `hold` names parameters that only a device changes.
     """
 
     strategy: str = "first_order"
@@ -77,6 +78,7 @@ class Training(_Part):
     optimiser: Literal["adam", "sgd"] = "adam"
     iterations: Natural
     tasks: Positive = 16
+    task_pool: Natural = 0
     lr: Rate = 1e-3
     rule_lr: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     schedule: Literal["constant", "linear", "cosine"] = "cosine"

@@ -150,6 +150,7 @@ class _Run:
                     seen + state.iteration,
                     seen + total,
                     self.ranks.part(options.tasks),
+                    options.task_pool,
                 ) as feed,
             ):
                 progress.start_at(state.iteration)
