@@ -1,0 +1,270 @@
+"""What every pruner costs in few-shot accuracy, at six sparsities, on the same unseen episodes.
+
+python -m benchmarks.pruners --out runs/pruners --record benchmarks/results/pruners.json
+
+Dense and pruned networks share `--base` meta-iterations, then each gets `--retrain` more, the pruned ones in
+rounds of a tenth of the weights. A rival that the literature tunes on one target task is run that way
+(`one task`: scored and retrained on a single task of unseen classes) and as fairly as the others. Every row is
+kept as it is made; the same command goes on where it was stopped.
+"""
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from regrow import checkpoint
+from regrow.bench.machine import describe
+from regrow.checkpoint import Checkpoint
+from regrow.evaluate import Evaluation
+from regrow.files import atomic_write
+from regrow_trainer import metrics, pruning, training
+from regrow_trainer.batching import Workers
+from regrow_trainer.build import moves, open_data, rebuild
+from regrow_trainer.compare import difference
+from regrow_trainer.feed import TEST, draw, stream_seed
+from regrow_trainer.learner import Learner, Task
+from regrow_trainer.recipe import Prune, Recipe, load_recipe, parse_recipe
+from regrow_trainer.structured import narrowed
+from regrow_trainer.tensors import to_tensors
+
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+SPARSITIES = (0.3, 0.5, 0.8, 0.85, 0.9, 0.95)
+DATA: dict[str, list[str]] = {
+    "glyphs": [],
+    "omniglot": [f"data.{part}=omniglot:{split}" for part, split in
+                 (("train", "train"), ("validation", "val"), ("test", "test"))],
+}  # fmt: skip
+
+
+class Method(NamedTuple):
+    """The keys of [prune], those of the rest of the recipe, and at which sparsities it is run."""
+
+    prune: dict[str, Any]
+    sets: tuple[str, ...] = ()
+    at: Sequence[float] = SPARSITIES
+    channels: bool = False
+    longer: bool = False  # it begins anew, so it gets the dense network's training on top
+
+
+ONE_TASK = ("train.task_pool=1", "train.tasks=1", "train.chunk=1")
+METHODS: dict[str, Method] = {
+    "random": Method({"pruner": "random"}),
+    "magnitude": Method({"pruner": "magnitude"}),
+    "magnitude, one task": Method({"pruner": "magnitude"}, ONE_TASK),
+    "L-OBS": Method({"pruner": "l-obs", "args": {"tasks": 64}}),
+    "L-OBS, one task": Method({"pruner": "l-obs", "args": {"tasks": 1}}, ONE_TASK),
+    "ANP": Method({"pruner": "anp", "args": {"tasks": 64}}),
+    "ANP, not repaired": Method({"pruner": "anp", "args": {"tasks": 64, "repair": False}}),
+    "Fisher, global": Method({"pruner": "fisher", "scope": "global"}),
+    "Meta-LTH": Method(
+        {"pruner": "magnitude", "schedule": "oneshot", "rewind": True}, at=(0.5, 0.9), longer=True
+    ),
+    "channels, Taylor": Method({"pruner": "taylor"}, at=(0.3, 0.5, 0.8), channels=True),
+    "channels, ANP": Method({"pruner": "anp", "args": {"tasks": 64}}, at=(0.3, 0.5, 0.8), channels=True),
+}
+
+
+class Bench:
+    """A folder of runs, and the rows made so far."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.out: Path = args.out
+        self.args, self.rows_path = args, args.out / "rows.json"
+        self.settings = {
+            "data": args.data, "base": args.base, "retrain": args.retrain, "episodes": args.episodes,
+            "seed": args.seed,
+        }  # fmt: skip
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.out.mkdir(parents=True, exist_ok=True)
+        if self.rows_path.exists():
+            found = json.loads(self.rows_path.read_text(encoding="utf-8"))
+            if found["settings"] != self.settings:
+                raise SystemExit(
+                    f"{self.rows_path}: of other settings, {found['settings']}; choose another --out"
+                )
+            self.rows = found["rows"]
+
+    def recipe(self, *sets: str) -> Recipe:
+        """The textbook MAML recipe on the data, without validation on the way."""
+        path = str(RECIPES / "glyphs-5w1s-maml.toml")
+        quiet = ("validation.every=1000000", "validation.episodes=20", f"seed={self.args.seed}")
+        return load_recipe(path, [*DATA[self.args.data], *quiet, *sets])
+
+    def base(self) -> Checkpoint:
+        """The dense network that all begin with."""
+        path = self.out / "base"
+        recipe = self.recipe(f"train.iterations={self.args.base}")
+        if not (path / "best.safetensors").exists():
+            training.train(recipe, path, force=True, workers=self.args.workers, label="base")
+        return checkpoint.read(path / "best.safetensors")
+
+    def row(self, key: str, method: Method, sparsity: float) -> None:
+        """Prune, retrain, measure, keep."""
+        if key in self.rows:
+            return
+        base, began = self.base(), time.process_time()
+        made, facts = self.pruned(key, method, sparsity, base)
+        scores = accuracy(made, self.args.episodes, self.args.workers)
+        np.save(self.out / f"{key}.npy", scores.scores)
+        self.rows[key] = {
+            **facts, **scores.to_json(), "sparsity": sparsity, "cpu_seconds": time.process_time() - began,
+        }  # fmt: skip
+        self.save()
+
+    def pruned(
+        self, key: str, method: Method, sparsity: float, base: Checkpoint
+    ) -> tuple[Checkpoint, dict[str, Any]]:
+        """The network at that sparsity after its retraining, and what pruning took."""
+        iterations = self.args.retrain + (self.args.base if method.longer else 0)
+        sets = [f"train.iterations={iterations}", *method.sets]
+        if "one task" in key:
+            sets.append(f"data.train={self.recipe().data.test}")
+        plain = self.recipe(*sets)
+        facts: dict[str, Any] = {}
+        start = base
+        if method.channels:
+            with watched() as grown:
+                start = narrowed(base, Prune(sparsity=sparsity, **method.prune), "base", self.args.workers)
+            plain = parse_recipe({**plain.model_dump(mode="json", exclude_none=True),
+                                  "backbone": start.recipe["backbone"]}, "channels")  # fmt: skip
+            facts = {"channels": start.provenance["origin"]["channels"], "grown_bytes": max(grown)}
+        elif sparsity:
+            plan = Prune(**{"schedule": "iterative:0.1", **method.prune, "sparsity": sparsity})
+            plain = plain.model_copy(update={"prune": plan})
+        with measured_rounds() as grown:
+            run = training.train(
+                plain, self.out / key, start=start, force=True, workers=self.args.workers, label=key
+            )
+        made = checkpoint.read(run.last)
+        rounds = [r for r in metrics.read(run.metrics) if r["kind"] == "prune"]
+        if rounds:
+            facts |= {
+                "rounds": len(rounds),
+                "seconds": sum(r["seconds"] for r in rounds),
+                "held_bytes": max(r["held_bytes"] for r in rounds),
+                "grown_bytes": max(grown, default=0),
+            }
+        return made, {**facts, "layers": pruning.layers(to_tensors(made.masks))}
+
+    def save(self) -> None:
+        """All rows, each with its difference to the dense network and to its rivals."""
+        text = json.dumps({"settings": self.settings, "rows": self.rows}, indent=1)
+        atomic_write(self.rows_path, text.encode())
+
+    def record(self) -> dict[str, Any]:
+        """What is published: rows with paired differences, settings, machine."""
+        scores = {key: Evaluation(np.load(self.out / f"{key}.npy")) for key in self.rows}
+        rows = {}
+        for key, row in self.rows.items():
+            against = {"dense": "dense"} | {r: f"{r}@{row['sparsity']:g}" for r in ("magnitude", "L-OBS")}
+            gaps = {
+                name: difference(scores[rival], scores[key]).to_json()
+                for name, rival in against.items()
+                if rival in scores and rival != key
+            }
+            rows[key] = {**row, "against": gaps}
+        return {"settings": self.settings, "rows": rows, "machine": describe()}
+
+
+def accuracy(made: Checkpoint, episodes: int, workers: int | None) -> Evaluation:
+    """On unseen classes, as the device would adapt."""
+    built = rebuild(made, "checkpoint")
+    recipe = built.recipe
+    params, meta, masks = to_tensors(made.params), to_tensors(made.meta), moves(made)
+    # One task's training data are its test classes: what is tested on is another stream of episodes.
+    source, seed = open_data(recipe, recipe.data.test), stream_seed(recipe.seed, TEST)
+    tasks = draw(source, recipe.data, recipe.input, 15, seed, 0, episodes)
+
+    def score(learner: Learner, task: Task) -> torch.Tensor:
+        x, y = task.support_x, task.support_y
+        return learner.query_scores(learner.adapt(params, meta, masks, x, y, learner.steps), task).accuracy
+
+    with torch.no_grad(), Workers(built.learner, "auto", workers) as pool:
+        return Evaluation(pool.each(score, tasks).double().numpy())
+
+
+@contextmanager
+def watched() -> Iterator[list[int]]:
+    """By how many bytes this process grew while the block ran, at most; sampled."""
+    grown, ended, before = [0], threading.Event(), _resident()
+
+    def watch() -> None:
+        while not ended.wait(0.002):
+            grown[0] = max(grown[0], _resident() - before)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield grown
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def measured_rounds() -> Iterator[list[int]]:
+    """The same for every round of pruning of the runs inside."""
+    grown: list[int] = []
+    plain = training.prune_round
+
+    def round_(*args: Any) -> Any:
+        with watched() as most:
+            made = plain(*args)
+        grown.append(max(most))
+        return made
+
+    training.prune_round = round_
+    try:
+        yield grown
+    finally:
+        training.prune_round = plain
+
+
+def _resident() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/pruners"), help="where runs and rows go")
+    parser.add_argument("--record", type=Path, help="write the published record here when all rows are made")
+    parser.add_argument("--data", choices=sorted(DATA), default="glyphs")
+    parser.add_argument("--base", type=int, default=600, help="meta-iterations of the dense network (600)")
+    parser.add_argument("--retrain", type=int, default=150, help="meta-iterations of every row (150)")
+    parser.add_argument("--episodes", type=int, default=200, help="paired test episodes (200)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument(
+        "--only", nargs="+", choices=list(METHODS), help="these methods, beside the dense one"
+    )
+    parser.add_argument("--at", nargs="+", type=float, help="these sparsities")
+    args = parser.parse_args()
+    bench = Bench(args)
+    bench.row("dense", Method({}), 0.0)
+    chosen = {n: m for n, m in METHODS.items() if args.only is None or n in args.only}
+    for sparsity in SPARSITIES:
+        for name, method in chosen.items():
+            if sparsity in method.at and (args.at is None or sparsity in args.at):
+                bench.row(f"{name}@{sparsity:g}", method, sparsity)
+    text = json.dumps(bench.record(), indent=1) + "\n"
+    if args.record:
+        atomic_write(args.record, text.encode())
+    else:
+        sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()
