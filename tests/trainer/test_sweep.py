@@ -148,15 +148,15 @@ queries = 2
 
 
 @pytest.mark.slow
-def test_a_sweep_and_a_size_as_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_and_a_size_as_typed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     recipe, base, out = tmp_path / "tiny.toml", tmp_path / "base", tmp_path / "sweep"
     recipe.write_text(TINY)
     assert main(["train", str(recipe), "-o", str(base)]) == 0
     start = str(base / "best.safetensors")
     line = ["prune", start, "--sweep", "0.8", "--episodes", "4", "--queries", "2", "--repeat", "2"]
-    capsys.readouterr()
+    capfd.readouterr()
     assert main([*line, "-o", str(out), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    told = json.loads(capfd.readouterr().out)
     dense, pruned = told["points"]
     assert dense["drop"] is None
     assert pruned["drop"]["episodes"] == 4
@@ -168,9 +168,9 @@ def test_a_sweep_and_a_size_as_typed(tmp_path: Path, capsys: pytest.CaptureFixtu
 
     limit = (pruned["bytes"] + dense["bytes"]) // 2
     line = ["prune", start, "--target-bytes", str(limit), "--retrain", "1", "-o", str(tmp_path / "fit")]
-    capsys.readouterr()
+    capfd.readouterr()
     assert main([*line, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    told = json.loads(capfd.readouterr().out)
     assert told["bytes"] == Path(told["bundle"]).stat().st_size <= limit
     assert 0 < told["sparsity"] < 0.8
     assert main(line) == 2
