@@ -4,8 +4,10 @@ python -m benchmarks.pruners --out runs/pruners --record benchmarks/results/prun
 
 Dense and pruned networks share `--base` meta-iterations, then each gets `--retrain` more, the pruned ones in
 rounds of a tenth of the weights. A rival that the literature tunes on one target task is run that way
-(`one task`: scored and retrained on a single task of unseen classes) and as fairly as the others. Every row is
-kept as it is made; the same command goes on where it was stopped.
+(`one task`: scored and retrained on a single task of unseen classes) and as fairly as the others. Every row
+is kept as it is made; the same command goes on where it was stopped. As it stands it takes about ten minutes
+of processor time; `--every` runs the controls at all sparsities too. `--page` writes docs/pruning.md and its
+pictures from a record.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from benchmarks.pruners_page import write_page
 from regrow import checkpoint
 from regrow.bench.machine import describe
 from regrow.checkpoint import Checkpoint
@@ -37,8 +40,10 @@ from regrow_trainer.recipe import Prune, Recipe, load_recipe, parse_recipe
 from regrow_trainer.structured import narrowed
 from regrow_trainer.tensors import to_tensors
 
-RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+ROOT = Path(__file__).resolve().parent.parent
+RECIPES, DOCS = ROOT / "recipes", ROOT / "docs"
 SPARSITIES = (0.3, 0.5, 0.8, 0.85, 0.9, 0.95)
+SHOWN = 0.85  # what of each layer is left then is drawn
 DATA: dict[str, list[str]] = {
     "glyphs": [],
     "omniglot": [f"data.{part}=omniglot:{split}" for part, split in
@@ -51,26 +56,26 @@ class Method(NamedTuple):
 
     prune: dict[str, Any]
     sets: tuple[str, ...] = ()
-    at: Sequence[float] = SPARSITIES
+    at: Sequence[float] = SPARSITIES  # the controls' may be fewer
     channels: bool = False
     longer: bool = False  # it begins anew, so it gets the dense network's training on top
 
 
 ONE_TASK = ("train.task_pool=1", "train.tasks=1", "train.chunk=1")
 METHODS: dict[str, Method] = {
-    "random": Method({"pruner": "random"}),
+    "random": Method({"pruner": "random"}, at=(0.5, 0.85)),
     "magnitude": Method({"pruner": "magnitude"}),
     "magnitude, one task": Method({"pruner": "magnitude"}, ONE_TASK),
     "L-OBS": Method({"pruner": "l-obs", "args": {"tasks": 64}}),
     "L-OBS, one task": Method({"pruner": "l-obs", "args": {"tasks": 1}}, ONE_TASK),
     "ANP": Method({"pruner": "anp", "args": {"tasks": 64}}),
-    "ANP, not repaired": Method({"pruner": "anp", "args": {"tasks": 64, "repair": False}}),
-    "Fisher, global": Method({"pruner": "fisher", "scope": "global"}),
+    "ANP, not repaired": Method({"pruner": "anp", "args": {"tasks": 64, "repair": False}}, at=(0.85,)),
+    "Fisher, global": Method({"pruner": "fisher", "scope": "global"}, at=(0.85, 0.95)),
     "Meta-LTH": Method(
-        {"pruner": "magnitude", "schedule": "oneshot", "rewind": True}, at=(0.5, 0.9), longer=True
+        {"pruner": "magnitude", "schedule": "oneshot", "rewind": True}, at=(0.9,), longer=True
     ),
-    "channels, Taylor": Method({"pruner": "taylor"}, at=(0.3, 0.5, 0.8), channels=True),
-    "channels, ANP": Method({"pruner": "anp", "args": {"tasks": 64}}, at=(0.3, 0.5, 0.8), channels=True),
+    "channels, Taylor": Method({"pruner": "taylor"}, at=(0.5, 0.8), channels=True),
+    "channels, ANP": Method({"pruner": "anp", "args": {"tasks": 64}}, at=(0.5, 0.8), channels=True),
 }
 
 
@@ -154,7 +159,10 @@ class Bench:
                 "held_bytes": max(r["held_bytes"] for r in rounds),
                 "grown_bytes": max(grown, default=0),
             }
-        return made, {**facts, "layers": pruning.layers(to_tensors(made.masks))}
+        masks = to_tensors(made.masks)
+        if sparsity == SHOWN:
+            facts["maps"] = {name: _map(mask) for name, mask in masks.items()}
+        return made, {**facts, "layers": pruning.layers(masks)}
 
     def save(self) -> None:
         """All rows, each with its difference to the dense network and to its rivals."""
@@ -230,6 +238,12 @@ def measured_rounds() -> Iterator[list[int]]:
         training.prune_round = plain
 
 
+def _map(mask: torch.Tensor) -> list[str]:
+    """A row per output, a digit per input: how many of a kernel's weights are left."""
+    counts = mask.flatten(2).sum(2) if mask.dim() > 2 else mask.int()
+    return ["".join(str(min(9, int(v))) for v in row) for row in counts]
+
+
 def _resident() -> int:
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -243,7 +257,7 @@ def main() -> None:
     parser.add_argument("--record", type=Path, help="write the published record here when all rows are made")
     parser.add_argument("--data", choices=sorted(DATA), default="glyphs")
     parser.add_argument("--base", type=int, default=600, help="meta-iterations of the dense network (600)")
-    parser.add_argument("--retrain", type=int, default=150, help="meta-iterations of every row (150)")
+    parser.add_argument("--retrain", type=int, default=200, help="meta-iterations of every row (200)")
     parser.add_argument("--episodes", type=int, default=200, help="paired test episodes (200)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int)
@@ -251,13 +265,18 @@ def main() -> None:
         "--only", nargs="+", choices=list(METHODS), help="these methods, beside the dense one"
     )
     parser.add_argument("--at", nargs="+", type=float, help="these sparsities")
+    parser.add_argument("--every", action="store_true", help="the controls at all sparsities too")
+    parser.add_argument("--page", type=Path, metavar="RECORD", help="only write the page of this record")
     args = parser.parse_args()
+    if args.page:
+        write_page(json.loads(args.page.read_text(encoding="utf-8")), DOCS)
+        return
     bench = Bench(args)
     bench.row("dense", Method({}), 0.0)
     chosen = {n: m for n, m in METHODS.items() if args.only is None or n in args.only}
     for sparsity in SPARSITIES:
         for name, method in chosen.items():
-            if sparsity in method.at and (args.at is None or sparsity in args.at):
+            if (args.every or sparsity in method.at) and (args.at is None or sparsity in args.at):
                 bench.row(f"{name}@{sparsity:g}", method, sparsity)
     text = json.dumps(bench.record(), indent=1) + "\n"
     if args.record:
