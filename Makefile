@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 
 
 # Measured with the pins of constraints.txt on Linux x86-64.
-SIZE := Creating $(VENV): about 300 MB to download with the CPU build of torch, 1.3 GB on disk.
+SIZE := Creating $(VENV): about 350 MB to download with the CPU build of torch, 1.5 GB on disk.
 ifeq ($(TORCH_INDEX),)
 SIZE += Should pip fetch nvidia packages (gigabytes), stop it and read the top of the Makefile.
 endif
@@ -41,7 +41,7 @@ $(STAMP): pyproject.toml constraints.txt | python
 	@echo "$(if $(wildcard $@),Updating $(VENV): its pins changed.,$(SIZE))"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch==2.13.0 hatchling
-	$(PIP) --no-build-isolation -e '.[train,onnx,images,serve,bench,dev]'
+	$(PIP) --no-build-isolation -e '.[train,onnx,images,serve,bench,browser,dev]'
 	@touch $@
 
 install: $(STAMP) ## create the environment in .venv (reused when it is up to date) and build the core

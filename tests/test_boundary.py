@@ -37,7 +37,7 @@ LONG_FILES: dict[str, str] = {
     "runtime/regrow/manifest.py": "one dataclass and one reader per object of the manifest",
 }
 RUNTIME_LINES = 11500
-SERVICE_LINES = 3000
+SERVICE_LINES = 3400
 TEXT = {".py", ".md", ".toml", ".txt", ".c", ".h", ".html", ".css", ".js", ".json", ".yml", ""}
 
 

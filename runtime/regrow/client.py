@@ -19,12 +19,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from regrow.errors import RegrowError
 
-JSON, DELTA, EVENTS, NPY = (
-    "application/json",
-    "application/octet-stream",
-    "text/event-stream",
-    "application/x-npy",
-)
+JSON, DELTA = "application/json", "application/octet-stream"
+EVENTS, NPY = "text/event-stream", "application/x-npy"
 Numbers = Sequence[Any]
 
 
@@ -89,10 +85,12 @@ class SavedDelta:
 
 
 class Client:
-    """One service. Makes a connection per request, so it may be used by any thread."""
+    """One service; any thread may use it. `ca` is the file of a certificate that no system knows."""
 
-    def __init__(self, url: str, token: str | None = None, timeout: float = 60.0) -> None:
-        self._parts, self._token, self._timeout = urlsplit(url), token, timeout
+    def __init__(
+        self, url: str, token: str | None = None, timeout: float = 60.0, ca: str | None = None
+    ) -> None:
+        self._parts, self._token, self._timeout, self._ca = urlsplit(url), token, timeout, ca
         if self._parts.scheme not in ("http", "https") or not self._parts.hostname:
             raise RegrowError(f"{url}: no address of a service, expected http://HOST:PORT; check it")
 
@@ -185,7 +183,7 @@ class Client:
         host, port = self._parts.hostname or "", self._parts.port
         if self._parts.scheme == "http":
             return http.client.HTTPConnection(host, port, timeout=self._timeout)
-        context = ssl.create_default_context()
+        context = ssl.create_default_context(cafile=self._ca)
         return http.client.HTTPSConnection(host, port, timeout=self._timeout, context=context)
 
 
@@ -269,6 +267,18 @@ class RemoteSession:
         """Keep what was learned under a name."""
         return SavedDelta(**self.client.json("POST", f"{self._path}/deltas", {"name": name}))
 
+    def rename_class(self, label: str, name: str) -> None:
+        """Give a class another name, in its samples and in what was learned."""
+        self.client.json("PATCH", f"{self._path}/classes?{urlencode({'label': label})}", {"name": name})
+
+    def rename(self, name: str) -> None:
+        """Give the session another name."""
+        self.client.json("PATCH", self._path, {"name": name})
+
+    def hold_back(self, sample: int, held_back: bool = True) -> None:
+        """Keep a sample for checking, or learn from it."""
+        self.client.json("PATCH", f"{self._path}/samples/{sample}", {"held_back": held_back})
+
     def erase_samples(self, *, sample: int | None = None, label: str | None = None) -> None:
         """Erase samples: one, those of a class, or all."""
         one = "" if sample is None else f"/{sample}"
@@ -285,12 +295,5 @@ def _body(sample: bytes | Numbers) -> bytes:
 
 
 def _report(data: dict[str, Any]) -> Report:
-    return Report(
-        losses=tuple(data["losses"]),
-        loss=data["loss"],
-        steps=data["steps"],
-        samples=data["samples"],
-        elapsed_ms=data["elapsed_ms"],
-        peak_bytes=data["peak_bytes"],
-        facts=data,
-    )
+    figures = {name: data[name] for name in ("loss", "steps", "samples", "elapsed_ms", "peak_bytes")}
+    return Report(losses=tuple(data["losses"]), facts=data, **figures)

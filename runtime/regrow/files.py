@@ -36,7 +36,7 @@ def atomic_write(path: StrPath, data: bytes | Iterable[bytes | memoryview]) -> N
     try:
         _write_new(temporary, chunks)
         os.replace(temporary, target)
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
     except OSError as error:
         reason = error.strerror or str(error)
         remedy = _REMEDIES.get(error.errno or 0, "check the disk and the path")
@@ -62,7 +62,7 @@ def _write_new(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
         os.close(descriptor)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
     flag = getattr(os, "O_DIRECTORY", None)
     if flag is None:  # Windows: a directory cannot be opened, and a rename is durable enough
         return

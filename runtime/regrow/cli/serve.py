@@ -17,6 +17,7 @@ from regrow.cli.command import (
 from regrow.errors import RegrowError
 
 DATA = "regrow-data"
+MAX_RATE = 384_000
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -35,10 +36,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="address to listen on (default: only this machine); others need a token",
     )
     reach.add_argument("--port", type=int, default=8377, help="port, 0 for a free one (default: 8377)")
-    reach.add_argument("--cert", metavar="FILE", help="TLS certificate; browsers give camera and microphone")
+    reach.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="name that a proxy in front is called by, such as lab.example; asks for a token like --host",
+    )
+    reach.add_argument(
+        "--cert",
+        metavar="FILE",
+        help="TLS certificate: without one, browsers lend the camera to localhost only",
+    )
     reach.add_argument("--key", metavar="FILE", help="its private key")
     reach.add_argument("--new-token", metavar="NAME", help="make a token, print it once, and exit")
     reach.add_argument("--revoke-token", metavar="NAME", help="make a token worthless, and exit")
+    reach.add_argument(
+        "--erase-owner",
+        metavar="NAME",
+        help="erase all that a token's owner has stored, the token too, and exit",
+    )
+    parser.add_argument(
+        "--rate",
+        type=_rate,
+        action="append",
+        default=[],
+        metavar="[MODEL=]HZ",
+        help="values per second of the models' signals (default: 16000); recordings are brought to it",
+    )
     _add_limits(parser.add_argument_group("how much it takes on"))
 
 
@@ -74,9 +99,17 @@ def _add_limits(group: Any) -> None:
     )
 
 
+def _rate(text: str) -> tuple[str, int]:
+    """The model ("" for all) and its rate."""
+    name, _, hertz = text.rpartition("=")
+    if not hertz.isdigit() or not 1 <= int(hertz) <= MAX_RATE:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected HZ or MODEL=HZ with 1 to {MAX_RATE} Hz")
+    return name, int(hertz)
+
+
 def run(args: argparse.Namespace) -> int:
-    """Serve, or manage tokens."""
-    if args.new_token is not None or args.revoke_token is not None:
+    """Serve, or manage tokens and what their owners have stored."""
+    if (args.new_token, args.revoke_token, args.erase_owner) != (None, None, None):
         return _tokens(args)
     if not args.bundles:
         raise RegrowError("serve: no bundle given, expected one or more .regrow files; name them")
@@ -90,6 +123,8 @@ def run(args: argparse.Namespace) -> int:
             data=args.data,
             host=args.host,
             port=args.port,
+            names=args.name,
+            rates=dict(args.rate),
             engine=args.engine,
             threads=args.threads,
             budget_bytes=args.budget,
@@ -127,6 +162,11 @@ def _tokens(args: argparse.Namespace) -> int:
         if args.revoke_token is not None:
             auth.revoke(store, args.revoke_token)
             emit(args, {"revoked": args.revoke_token}, f"{args.revoke_token}: revoked")
+        if args.erase_owner is not None:
+            gone = auth.erase_owner(store, args.erase_owner)
+            later = "" if gone else "; a backup runs: the log is emptied within a minute of its end"
+            facts = {"erased": args.erase_owner, "log_emptied": gone}
+            emit(args, facts, f"{args.erase_owner}: erased{later}")
         if args.new_token is not None:
             token = auth.create(store, args.new_token)
             sys.stderr.write("This is the only time the token is shown; only its hash is kept.\n")

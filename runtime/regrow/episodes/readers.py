@@ -18,6 +18,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -174,6 +175,10 @@ def _rows(path: Path) -> tuple[list[str], dict[int, list[str]]]:
 READERS: dict[str, Read] = {".npz": _read_npz, ".npy": _read_npy, ".csv": _read_csv}
 
 
+# A header is a Python literal: numpy lets what its tokenizer and parser make of a damaged one through.
+HEADER_ERRORS = (ValueError, TypeError, OverflowError, SyntaxError, tokenize.TokenError)
+
+
 def parse_npy(data: bytes, where: str) -> Array:
     """Parse .npy bytes; the header must account for every byte, so no claim of it can take memory."""
     stream = io.BytesIO(data)
@@ -183,7 +188,7 @@ def parse_npy(data: bytes, where: str) -> Array:
             shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
         else:
             shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
-    except ValueError as error:
+    except HEADER_ERRORS as error:
         raise SampleError(f"{where}: not a .npy array ({error}); save it with numpy.save") from error
     if dtype.hasobject:
         raise SampleError(f"{where}: holds Python objects, expected numbers or texts; convert with astype")
@@ -191,7 +196,10 @@ def parse_npy(data: bytes, where: str) -> Array:
     if have != need:
         raise SampleError(f"{where}: {have} bytes of data, expected {need} ({dtype}{shape}); save it again")
     stream.seek(0)
-    array: Array = np.load(stream, allow_pickle=False)
+    try:
+        array: Array = np.load(stream, allow_pickle=False)
+    except HEADER_ERRORS as error:  # an empty array may still claim an axis that no machine can count
+        raise SampleError(f"{where}: not a .npy array ({error}); save it with numpy.save") from error
     return array
 
 

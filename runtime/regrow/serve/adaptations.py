@@ -27,7 +27,7 @@ def adapt(core: Core, owner: str, id: str, steps: int | None, start: str, notify
     def refuse(problem: ProblemError) -> None:
         notify("problem", problem.body())
 
-    return core.worker.submit(id, lambda: _work(core, owner, id, wanted, start, notify), refuse)
+    return core.worker.submit(owner, id, lambda: _work(core, owner, id, wanted, start, notify), refuse)
 
 
 def _work(core: Core, owner: str, id: str, steps: int, start: str, notify: Notify) -> Callable[[], None]:

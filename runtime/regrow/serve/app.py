@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 import regrow
-from regrow.serve import page, problems, sessions
+from regrow.serve import memory, page, problems, sessions
 from regrow.serve.auth import Tokens
 from regrow.serve.core import Core
 from regrow.serve.failures import problem_of
@@ -72,11 +72,12 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _maintain(core: Core) -> None:
-    """Forget stale sessions; empty a log that a backup kept from being emptied."""
+    """Forget stale sessions; empty a log that a backup kept from being emptied; hold no freed memory."""
     while True:
         try:
             await to_thread.run_sync(sessions.retain, core)
             await to_thread.run_sync(core.store.settle)
+            await to_thread.run_sync(memory.give_back)
         except Exception as error:
             problem_of(error)
         await asyncio.sleep(MAINTENANCE_SECONDS)

@@ -27,9 +27,16 @@ def create(store: Store, name: str) -> str:
 
 
 def revoke(store: Store, name: str) -> None:
-    """Make a token worthless."""
+    """Make a token worthless. What its owner stored stays, for a new token of the same name."""
     if not store.erase(lambda db: records.drop_token(db, name)):
         raise RegrowError(f"token {name!r}: not found, expected the name of a token; check the spelling")
+
+
+def erase_owner(store: Store, name: str) -> bool:
+    """Erase all that an owner has stored, from the disk too; False while a backup still reads the log."""
+    if not store.erase(lambda db: records.drop_owner(db, name)):
+        raise RegrowError(f"owner {name!r}: owns nothing, expected the name of a token; check the spelling")
+    return store.settle()
 
 
 def _hash(token: str) -> bytes:
@@ -38,10 +45,10 @@ def _hash(token: str) -> bytes:
 
 
 class Tokens:
-    """The hashes, read again every few seconds."""
+    """The hashes, read again every few seconds. Where one is `required`, revoking the last lets nobody in."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, *, required: bool = False) -> None:
+        self._store, self._required = store, required
         self._hashes: list[tuple[str, bytes]] = []
         self.refresh()
 
@@ -57,14 +64,14 @@ class Tokens:
         self._read = time.monotonic()
 
     @property
-    def needed(self) -> bool:
-        """Whether requests must bring one: as soon as there is one."""
+    def any(self) -> bool:
+        """Whether there is one."""
         return bool(self._hashes)
 
     def owner(self, header: str | None) -> str | None:
         """Whose token an Authorization header carries; "" where none is needed, None where it is wrong."""
         hashes = self._hashes
-        if not hashes:
+        if not hashes and not self._required:
             return ""
         kind, _, token = (header or "").partition(" ")
         given = _hash(token.strip()) if kind.lower() == "bearer" else b""

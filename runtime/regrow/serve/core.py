@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from regrow.model import Model
+from regrow.serve import sound
 from regrow.serve.limits import Limits
 from regrow.serve.live import LiveSessions
 from regrow.serve.metrics import Metrics
@@ -17,9 +18,16 @@ class Core:
     """May be used by any thread."""
 
     def __init__(
-        self, store: Store, models: Mapping[str, Model], limits: Limits, metrics: Metrics, workers: int = 1
+        self,
+        store: Store,
+        models: Mapping[str, Model],
+        limits: Limits,
+        metrics: Metrics,
+        workers: int = 1,
+        rates: Mapping[str, int] | None = None,
     ) -> None:
         self.store, self.models, self.limits, self.metrics = store, dict(models), limits, metrics
+        self._rates = dict(rates or {})
         self.live = LiveSessions(store, self.models)
         self.worker = Worker(workers, limits.queue, metrics)
 
@@ -34,6 +42,10 @@ class Core:
                 "list the models",
             )
         return found
+
+    def rate(self, model: Model) -> int:
+        """How many values per second the signals of a model have, as whoever started the service said."""
+        return self._rates.get(model.name, self._rates.get("", sound.RATE))
 
     def refuse_busy(self, id: str) -> None:
         """Nothing may move below an adaptation."""

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import wave
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from regrow.episodes import images
 from regrow.episodes.readers import parse_npy
 from regrow.errors import SampleError
 from regrow.manifest import InputSpec
+from regrow.serve import sound
 from regrow.serve.limits import Limits
 from regrow.serve.problems import ProblemError, limit
 
@@ -25,8 +25,6 @@ Array = NDArray[Any]
 
 NPY = "application/x-npy"
 PLACE = "sample"
-_WIDTHS: dict[int, tuple[str, float, float]] = {1: ("u1", 128.0, 128.0), 2: ("<i2", 0.0, 2.0**15)}
-_WIDTHS |= {4: ("<i4", 0.0, 2.0**31)}
 
 
 def media_type(header: str | None) -> str:
@@ -34,14 +32,14 @@ def media_type(header: str | None) -> str:
     return (header or "").partition(";")[0].strip().lower()
 
 
-def decode(header: str | None, body: bytes, spec: InputSpec, limits: Limits) -> Array:
-    """The samples a body holds, (n, *shape), float32 or uint8 as they came, judged."""
+def decode(header: str | None, body: bytes, spec: InputSpec, limits: Limits, rate: int) -> Array:
+    """The samples a body holds, (n, *shape), float32 or uint8 as they came, judged; sound at `rate`."""
     kind = media_type(header)
-    if kind not in READERS:
+    if kind not in KINDS:
         raise ProblemError(
-            "media-type", f"body: content type {kind!r}, expected one of {', '.join(READERS)}; convert it"
+            "media-type", f"body: content type {kind!r}, expected one of {', '.join(KINDS)}; convert it"
         )
-    x = READERS[kind](body, spec, limits)
+    x = sound.read(body, spec, rate)[None] if kind == sound.WAV else READERS[kind](body, spec, limits)
     if len(x) > limits.batch:
         raise limit("samples in one request", len(x), limits.batch, "send them in parts")
     samples.as_input(x, spec, PLACE)
@@ -156,47 +154,11 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _wav(body: bytes, spec: InputSpec, limits: Limits) -> Array:
-    """PCM in [-1, 1]. A longer recording is cut to its loudest stretch, a shorter one padded with silence."""
-    try:
-        with wave.open(io.BytesIO(body)) as file:
-            channels, width, count = file.getnchannels(), file.getsampwidth(), file.getnframes()
-            raw = file.readframes(min(count, len(body)))
-    except (wave.Error, EOFError, ValueError, ZeroDivisionError) as error:
-        raise SampleError(f"{PLACE}: no WAV file ({error}); record PCM of 8, 16 or 32 bits") from error
-    if width not in _WIDTHS or not channels or not raw or len(raw) % (width * channels):
-        raise SampleError(
-            f"{PLACE}: {8 * width} bits, {channels} channels, {len(raw)} bytes, expected whole frames of "
-            "8, 16 or 32 bits; save it as 16-bit PCM"
-        )
-    code, zero, scale = _WIDTHS[width]
-    sound = (np.frombuffer(raw, code).astype(np.float64) - zero) / scale
-    return _stretch(sound.reshape(-1, channels).T, spec)[None]
-
-
-def _stretch(sound: Array, spec: InputSpec) -> Array:
-    """(channels, frames) -> spec.shape."""
-    if spec.kind == "image" or len(spec.shape) > 2:
-        raise SampleError(
-            f"{PLACE}: a recording, but this model takes shape {spec.shape}; send images or arrays"
-        )
-    wanted, length = math.prod(spec.shape[:-1]), spec.shape[-1]
-    if wanted == 1:
-        sound = sound.mean(0, keepdims=True)
-    if len(sound) != wanted:
-        raise SampleError(f"{PLACE}: {len(sound)} channels, expected {wanted}; record as many")
-    if sound.shape[1] > length:
-        energy = np.concatenate([[0.0], np.cumsum((sound**2).sum(0))])
-        start = int(np.argmax(energy[length:] - energy[:-length]))
-        sound = sound[:, start : start + length]
-    return np.pad(sound, ((0, 0), (0, length - sound.shape[1]))).reshape(spec.shape)
-
-
 READERS: dict[str, Callable[[bytes, InputSpec, Limits], Array]] = {
     "application/json": _json,
     NPY: _npy,
     "image/png": _image,
     "image/jpeg": _image,
     "text/csv": _csv,
-    "audio/wav": _wav,
 }
+KINDS = (*READERS, sound.WAV)

@@ -10,6 +10,7 @@ class Limits:
     """Every bound a request can run into; `regrow serve --help` names those that are options."""
 
     body_bytes: int = 8 * 2**20
+    header_seconds: float = 10.0
     body_seconds: float = 30.0
     pixels: int = 24_000_000
     sessions: int = 100

@@ -78,7 +78,9 @@ def _histogram(name: str, key: Labels, cells: list[float]) -> list[str]:
 
 def _line(name: str, key: Labels, value: float) -> str:
     inside = ",".join(f'{k}="{_escape(v)}"' for k, v in key)
-    return f"{name}{{{inside}}} {value:g}" if inside else f"{name} {value:g}"
+    # In full: rounded to six digits, a counter past a million would stand still between two looks.
+    figure = str(int(value)) if float(value).is_integer() else repr(float(value))
+    return f"{name}{{{inside}}} {figure}" if inside else f"{name} {figure}"
 
 
 def _escape(text: str) -> str:

@@ -148,6 +148,12 @@ def drop_samples(db: Db, session: str, id: int | None = None, label: str | None 
     return db.execute(query, values).rowcount
 
 
+def rename_label(db: Db, session: str, old: str, new: str) -> int:
+    """Another name for a class; returns how many samples it has."""
+    query = "UPDATE samples SET label = ? WHERE session = ? AND label = ?"
+    return db.execute(query, (new, session, old)).rowcount
+
+
 def sample_count(db: Db, session: str) -> int:
     """How many samples a session has."""
     (count,) = db.execute("SELECT count(*) FROM samples WHERE session = ?", (session,)).fetchone()
@@ -171,6 +177,20 @@ def last_state(db: Db, session: str) -> StateRow | None:
     query = "SELECT number, delta, report, created FROM states WHERE session = ? ORDER BY number DESC LIMIT 1"
     row = db.execute(query, (session,)).fetchone()
     return None if row is None else StateRow(row[0], row[1], json.loads(row[2]), row[3])
+
+
+def states(db: Db, session: str) -> list[StateRow]:
+    """All that undo can reach and what the session is now, oldest first."""
+    rows = db.execute(
+        "SELECT number, delta, report, created FROM states WHERE session = ? ORDER BY number", (session,)
+    )
+    return [StateRow(n, bytes(delta), json.loads(report), at) for n, delta, report, at in rows]
+
+
+def replace_state(db: Db, session: str, row: StateRow) -> None:
+    """The same state in other words."""
+    query = "UPDATE states SET delta = ?, report = ? WHERE session = ? AND number = ?"
+    db.execute(query, (row.delta, json.dumps(row.report), session, row.number))
 
 
 def last_number(db: Db, session: str) -> int | None:
@@ -256,3 +276,13 @@ def tokens(db: Db) -> list[tuple[str, bytes]]:
 def drop_token(db: Db, name: str) -> bool:
     """False where there is none."""
     return db.execute("DELETE FROM tokens WHERE name = ?", (name,)).rowcount == 1
+
+
+def drop_owner(db: Db, name: str) -> int:
+    """A token and all that its owner stored; returns how many rows there were."""
+    queries = (
+        "DELETE FROM sessions WHERE owner = ?",
+        "DELETE FROM deltas WHERE owner = ?",
+        "DELETE FROM tokens WHERE name = ?",
+    )
+    return sum(db.execute(query, (name,)).rowcount for query in queries)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+import ssl
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import uvicorn
@@ -17,6 +18,7 @@ from regrow.model import Model
 from regrow.model import open as open_model
 from regrow.serve import app, logs
 from regrow.serve.auth import Tokens
+from regrow.serve.connection import connection
 from regrow.serve.core import Core
 from regrow.serve.guard import LOOPBACK
 from regrow.serve.limits import Limits
@@ -34,12 +36,14 @@ class Settings:
     data: StrPath
     host: str = "127.0.0.1"
     port: int = 8377
+    names: Sequence[str] = ()
     engine: str = "auto"
     threads: int = 1
     budget_bytes: int | None = None
     workers: int = 1
     certificate: str | None = None
     key: str | None = None
+    rates: Mapping[str, int] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
 
 
@@ -56,16 +60,50 @@ def models(settings: Settings) -> dict[str, Model]:
     return made
 
 
-def check_host(host: str, tokens: Tokens) -> frozenset[str] | None:
-    """The names the service answers to. Beyond this machine a token must exist first."""
-    if host in LOOPBACK:
-        return LOOPBACK
-    if not tokens.needed:
+def reachable(settings: Settings) -> bool:
+    """Whether others than this machine can reach the service, by itself or through a proxy."""
+    return settings.host not in LOOPBACK or bool(settings.names)
+
+
+def hosts(settings: Settings) -> frozenset[str] | None:
+    """The names the service answers to, None for any."""
+    if settings.host not in LOOPBACK:
+        return None
+    return LOOPBACK | {name.lower() for name in settings.names}
+
+
+def tokens(settings: Settings, store: Store) -> Tokens:
+    """Who may come in. Beyond this machine a token must exist first."""
+    made = Tokens(store, required=reachable(settings))
+    if reachable(settings) and not made.any:
+        where = f"name {settings.names[0]}" if settings.host in LOOPBACK else f"host {settings.host}"
         raise RegrowError(
-            f"host {host}: others can reach it, expected a token to keep them out; make one with `regrow "
-            "serve --new-token NAME` and the same --data, or leave --host out"
+            f"{where}: others can reach it, expected a token to keep them out; make one with `regrow "
+            "serve --new-token NAME` and the same --data, or leave --host and --name out"
         )
-    return None
+    return made
+
+
+def _check_certificate(settings: Settings) -> None:
+    if settings.certificate is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.certificate, settings.key)
+    except OSError as error:  # one of OpenSSL is an OSError, too
+        raise RegrowError(
+            f"{settings.certificate}: cannot be used for TLS ({error.strerror or error}), expected PEM files "
+            "of a certificate and its key; check both"
+        ) from error
+
+
+def _check_rates(rates: Mapping[str, int], models: Mapping[str, Model]) -> None:
+    known = {model.name for model in models.values()}
+    for name in rates:
+        if name and name not in known:
+            raise RegrowError(
+                f"rate of {name}: no such model, expected one of {', '.join(sorted(known))}; "
+                "check the spelling"
+            )
 
 
 class Server(uvicorn.Server):
@@ -99,21 +137,23 @@ class Prepared:
 
 def prepare(settings: Settings) -> Prepared:
     """Open the bundles, hold the data, take the port; on any refusal nothing stays open."""
+    _check_certificate(settings)
     opened = models(settings)
+    _check_rates(settings.rates, opened)
     store = Store(settings.data)
     try:
-        tokens = Tokens(store)
-        hosts = check_host(settings.host, tokens)
+        allowed = tokens(settings, store)
         listener = _listen(settings)
     except BaseException:
         store.close()
         raise
-    core = Core(store, opened, settings.limits, Metrics(), settings.workers)
+    core = Core(store, opened, settings.limits, Metrics(), settings.workers, settings.rates)
     config = uvicorn.Config(
-        app.build(core, tokens, hosts),
+        app.build(core, allowed, hosts(settings)),
         log_config=None,
         access_log=False,
         server_header=False,
+        http=connection(settings.limits.header_seconds),
         ws="none",
         proxy_headers=False,  # whoever sends them could choose whose rate is counted
         limit_concurrency=4
@@ -132,6 +172,10 @@ def serve(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     logs.start()
     prepared = prepare(settings)
+    if settings.host not in LOOPBACK and not settings.certificate:
+        log.warning(
+            "no TLS", extra={"facts": {"hint": "others on the network can read along: --cert, --key"}}
+        )
     names = ", ".join(model.name for model in prepared.core.models.values())
     print(f"Serving {names} on {prepared.url}/", flush=True)
     prepared.run()

@@ -78,10 +78,10 @@ def erase(core: Core, owner: str, id: str) -> bool:
 
 
 def bytes_for(db: sqlite3.Connection, owner: str, id: str, model: Model) -> bytes:
-    """A saved calibration that fits `model`."""
+    """A saved calibration that fits `model`. One that is not there is no 404: what the address names is."""
     found = records.delta(db, owner, id)
     if found is None:
-        raise missing("delta", id)
+        raise ProblemError("bad-delta", missing("delta", id).detail)
     model.session(found[1])  # refuses one of another bundle
     return found[1]
 

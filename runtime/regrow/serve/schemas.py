@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from regrow.serve import examples
+
 Name = Annotated[
     str,
     StringConstraints(
@@ -48,11 +50,33 @@ class ProblemBody(BaseModel):
 class ModelBody(BaseModel):
     """A bundle that is served."""
 
-    digest: str = Field(description="SHA-256 of the bundle, its identity", examples=["9f2c" * 16])
+    model_config = examples.shown(
+        digest="9f2c" * 16,
+        name="glyphs",
+        task="classification",
+        shape=[1, 28, 28],
+        kind="image",
+        rate=16000,
+        labels=["alpha", "beta", "gamma", "delta", "eta"],
+        min_ways=2,
+        max_ways=5,
+        outputs=5,
+        rule="sgd",
+        steps=5,
+        stepwise=True,
+        engine="native",
+        parameters=111936,
+        adaptable=18624,
+        peak_bytes={"5": 148728, "25": 621304},
+        budget_bytes=1048576,
+    )
+
+    digest: str = Field(description="SHA-256 of the bundle, its identity")
     name: str
     task: Literal["classification", "regression"]
-    shape: list[int] = Field(description="of one sample", examples=[[1, 28, 28]])
+    shape: list[int] = Field(description="of one sample")
     kind: Literal["image", "vector"]
+    rate: int = Field(description="values per second that recordings are brought to")
     labels: list[str] | None = Field(description="fixed class names, or null where the user names them")
     min_ways: int
     max_ways: int
@@ -113,6 +137,8 @@ class HeldBackRequest(BaseModel):
 class SampleBody(BaseModel):
     """A stored sample."""
 
+    model_config = examples.shown(**examples.SAMPLE)
+
     id: int
     label: str
     held_back: bool
@@ -122,6 +148,8 @@ class SampleBody(BaseModel):
 class CheckBody(BaseModel):
     """Held-back samples, and how many of them are right now and without learning."""
 
+    model_config = examples.shown(**examples.CHECK)
+
     samples: int
     right: int
     right_before: int
@@ -129,6 +157,8 @@ class CheckBody(BaseModel):
 
 class LayerBody(BaseModel):
     """What learning changed in one layer; `change` is relative to the size of its weights."""
+
+    model_config = examples.shown(**examples.LAYER)
 
     layer: str
     values: int
@@ -139,7 +169,9 @@ class LayerBody(BaseModel):
 class ReportBody(BaseModel):
     """What one adaptation did."""
 
-    losses: list[float] = Field(description="loss before each step", examples=[[1.58, 0.71, 0.32]])
+    model_config = examples.shown(**examples.REPORT)
+
+    losses: list[float] = Field(description="loss before each step")
     loss: float = Field(description="loss after the last step")
     steps: int
     samples: int
@@ -156,6 +188,8 @@ class ReportBody(BaseModel):
 class SessionBody(BaseModel):
     """A session in a list."""
 
+    model_config = examples.shown(**examples.SESSION)
+
     id: str
     model: str
     name: str
@@ -165,6 +199,16 @@ class SessionBody(BaseModel):
 
 class SessionDetails(SessionBody):
     """A session with all that is known of it; `undo` is how often it can step back."""
+
+    model_config = examples.shown(
+        **examples.SESSION,
+        samples=[examples.SAMPLE],
+        classes={"open": 5, "closed": 5},
+        adaptations=1,
+        undo=1,
+        busy=False,
+        report=examples.REPORT,
+    )
 
     samples: list[SampleBody]
     classes: dict[str, int] = Field(description="samples learned, by class")
@@ -177,6 +221,8 @@ class SessionDetails(SessionBody):
 class AnswerBody(BaseModel):
     """One query. A classification has label and probabilities, in the order of `classes`; else `values`."""
 
+    model_config = examples.shown(**examples.ANSWER)
+
     label: str | None = None
     probability: float | None = None
     probabilities: list[float] | None = None
@@ -186,6 +232,8 @@ class AnswerBody(BaseModel):
 class PredictionBody(BaseModel):
     """Answers to a batch of queries."""
 
+    model_config = examples.shown(elapsed_ms=0.8, classes=["open", "closed"], predictions=[examples.ANSWER])
+
     elapsed_ms: float
     classes: list[str]
     predictions: list[AnswerBody]
@@ -193,6 +241,10 @@ class PredictionBody(BaseModel):
 
 class DeltaBody(BaseModel):
     """A saved calibration."""
+
+    model_config = examples.shown(
+        id="dpKYyNnKkDE3nSkHZ2DUXA", model="9f2c" * 16, name="kitchen door", bytes=4096, created=1764000400.0
+    )
 
     id: str
     model: str
@@ -204,17 +256,23 @@ class DeltaBody(BaseModel):
 class SamplesBody(BaseModel):
     """What was stored."""
 
+    model_config = examples.shown(samples=[examples.SAMPLE])
+
     samples: list[SampleBody]
 
 
 class NumbersBody(BaseModel):
     """The numbers of a sample."""
 
+    model_config = examples.shown(x=[[0.1, 0.2, 0.3]])
+
     x: list[Any]
 
 
 class HealthBody(BaseModel):
     """The service answers."""
+
+    model_config = examples.shown(status="ok", version="1.0.0")
 
     status: Literal["ok"]
     version: str

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from regrow.errors import RegrowError
-from regrow.files import StrPath
+from regrow.files import StrPath, sync_directory
 
 T = TypeVar("T")
 
@@ -64,12 +64,13 @@ class Store:
         self._lock = threading.RLock()
         self._held: int | None = None
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make(self.folder)
             if exclusive:
                 self._held = _hold(self.folder)
                 _lay_ballast(self.folder)
             self._connection = _connect(self.path)
             self._migrate()
+            sync_directory(self.folder)
         except (OSError, sqlite3.Error) as error:
             self._release()
             raise RegrowError(
@@ -184,6 +185,7 @@ def backup(folder: StrPath, target: StrPath) -> int:
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
+        sync_directory(path.parent)
         return path.stat().st_size
     except (OSError, sqlite3.Error) as error:
         raise RegrowError(
@@ -224,6 +226,14 @@ def _connect(path: Path) -> sqlite3.Connection:
     ):
         db.execute(f"PRAGMA {pragma}")
     return db
+
+
+def _make(folder: Path) -> None:
+    """The folder, and on the disk the names that lead to it: a file whose folder is lost is lost."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in missing:
+        sync_directory(path.parent)
 
 
 def _hold(folder: Path) -> int:

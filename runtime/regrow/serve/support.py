@@ -29,7 +29,7 @@ def add(
 ) -> list[SampleRow]:
     """Store judged samples under one label; all of them or none."""
     live, now = core.live.get(owner, id), time.time()
-    _check_label(live, label)
+    check_label(live, label)
     if not allow_blank and any(inputs.is_blank(one) for one in x):
         raise ProblemError(
             "blank-sample",
@@ -51,7 +51,8 @@ def add(
     return made
 
 
-def _check_label(live: Live, label: str) -> None:
+def check_label(live: Live, label: str) -> None:
+    """Refuse a label that cannot be one of this model."""
     made = live.model.manifest
     if made.task == "regression":
         learning.target(label, int(np.prod(made.output.shape)))

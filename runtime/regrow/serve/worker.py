@@ -1,6 +1,7 @@
-"""The queue of adaptations: bounded, first come first served, one per session, on threads of its own.
+"""The queue of adaptations: bounded, owners in turn, one per session, on threads of its own.
 
-One waiting adaptation per session is what makes first-come fair: nobody can be ahead of others twice.
+The bound is each owner's, and so is the order of coming: who asks for many waits behind their own, and
+neither fills the queue of others nor keeps them from their turn.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,11 +34,11 @@ class Job:
 
 
 class Worker:
-    """`threads` adaptations at once, at most `bound` more waiting."""
+    """`threads` adaptations at once, at most `bound` more waiting of each owner."""
 
     def __init__(self, threads: int, bound: int, metrics: Metrics) -> None:
         self._bound, self._metrics = bound, metrics
-        self._waiting: deque[Job] = deque()
+        self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()  # whose turn is next stands first
         self._keys: set[str] = set()
         self._changed = threading.Condition()
         self._closing = self._expired = False
@@ -48,12 +49,22 @@ class Worker:
     def __len__(self) -> int:
         return len(self._keys)
 
+    @property
+    def waiting(self) -> int:
+        """How many have not begun."""
+        with self._changed:
+            return sum(map(len, self._waiting.values()))
+
     def busy(self, key: str) -> bool:
         """Whether a session waits or learns."""
         return key in self._keys
 
     def submit(
-        self, key: str, work: Callable[[], Callable[[], None]], refuse: Callable[[ProblemError], None]
+        self,
+        owner: str,
+        key: str,
+        work: Callable[[], Callable[[], None]],
+        refuse: Callable[[ProblemError], None],
     ) -> int:
         """Queue one adaptation; returns how many are before it."""
         with self._changed:
@@ -63,19 +74,31 @@ class Worker:
                 raise ProblemError(
                     "busy", "adapt: this session is already learning; wait until it has finished"
                 )
-            if len(self._waiting) >= self._bound:
+            own = self._waiting.get(owner, deque())
+            if len(own) >= self._bound:
                 raise ProblemError(
                     "queue-full",
-                    f"adapt: {len(self._waiting)} adaptations wait, expected fewer than {self._bound}; try "
+                    f"adapt: {len(own)} adaptations wait, expected fewer than {self._bound}; try "
                     "again in a moment",
                     headers={"retry-after": "1"},
                     limit=self._bound,
                 )
-            before = len(self._keys)
+            before = self._before(owner)
             self._keys.add(key)
-            self._waiting.append(Job(key, work, refuse, time.monotonic()))
+            self._waiting.setdefault(owner, own).append(Job(key, work, refuse, time.monotonic()))
             self._changed.notify()
             return before
+
+    def _before(self, owner: str) -> int:
+        """Running ones, and those whose turn comes before that of a new one of this owner."""
+        rounds, first = len(self._waiting.get(owner, ())), True
+        before = len(self._keys) - self.waiting + rounds
+        for other, jobs in self._waiting.items():
+            if other == owner:
+                first = False
+            else:
+                before += min(len(jobs), rounds + 1 if first else rounds)
+        return before
 
     def check(self) -> None:
         """Called between steps: the way a running adaptation learns that it must stop."""
@@ -86,7 +109,8 @@ class Worker:
         """Refuse what waits, let what runs finish within `grace` seconds, then stop it at its next step."""
         with self._changed:
             self._closing = True
-            refused, self._waiting = list(self._waiting), deque()
+            refused = [job for jobs in self._waiting.values() for job in jobs]
+            self._waiting.clear()
             self._changed.notify_all()
         for job in refused:
             job.refuse(ProblemError("stopping", "adapt: the service is stopping; nothing was changed"))
@@ -111,7 +135,14 @@ class Worker:
         with self._changed:
             while not self._waiting and not self._closing:
                 self._changed.wait()
-            return self._waiting.popleft() if self._waiting else None
+            return self._take() if self._waiting else None
+
+    def _take(self) -> Job:
+        owner, jobs = self._waiting.popitem(last=False)
+        job = jobs.popleft()
+        if jobs:
+            self._waiting[owner] = jobs  # behind all others
+        return job
 
 
 def _step_back() -> None:

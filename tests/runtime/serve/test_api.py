@@ -103,6 +103,39 @@ def test_undo_and_reset_step_back_exactly(client: Client, give: Callable[..., No
     assert (refused.value.status, refused.value.kind) == (409, "conflict")
 
 
+def test_a_class_is_renamed_in_samples_in_what_was_learned_and_below_undo(
+    service: Any, give: Callable[..., None], query: Any
+) -> None:
+    session = service.client().open("tiny")
+    give(session, held_back=1)
+    session.adapt()
+    session.adapt()
+    before, answers = session.predict(query.tolist()), session.predict_npy(npy(query))
+    for name, kind, status in (("b", "conflict", 409), ("a\tb", "invalid", 422)):
+        with pytest.raises(ServiceError) as refused:
+            session.rename_class("a", name)
+        assert (refused.value.kind, refused.value.status) == (kind, status)
+    with pytest.raises(ServiceError, match="class 'nobody': not found"):
+        session.rename_class("nobody", "z")
+    session.rename_class("a", "a/cup & saucer")
+    assert session.predict_npy(npy(query)) == answers
+    after = session.predict(query.tolist())
+    assert after.classes == ("a/cup & saucer", *"bcde")
+    assert after.labels == tuple("a/cup & saucer" if label == "a" else label for label in before.labels)
+    details = session.details()
+    assert {s["label"] for s in details["samples"]} == {"a/cup & saucer", *"bcde"}
+    assert details["report"]["classes"] == details["classes"]
+    report = session.adapt()  # builds on the renamed class
+    assert report.facts["check"]["samples"] == 5
+    session.undo()
+    session.undo()
+    assert session.predict(query.tolist()).classes == ("a/cup & saucer", *"bcde")
+    session.rename("kitchen door")
+    session.hold_back(details["samples"][0]["id"])
+    again = session.details()
+    assert (again["name"], again["samples"][0]["held_back"]) == ("kitchen door", True)
+
+
 def test_undo_reaches_as_far_as_it_says(start: Callable[..., Any], give: Callable[..., None]) -> None:
     session = start(limits={"undo": 3}).client().open("tiny")
     give(session)

@@ -2,11 +2,13 @@
 
 import logging
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +59,11 @@ def test_it_serves_until_it_is_told_to_stop(bundle: Path, tmp_path: Path) -> Non
     [
         ([], "no bundle given"),
         (["BUNDLE", "--cert", "a"], "one of --cert and --key"),
+        (["BUNDLE", "--cert", "BUNDLE", "--key", "BUNDLE"], "cannot be used for TLS"),
+        (["BUNDLE", "--cert", "nowhere.pem", "--key", "nowhere.pem"], "No such file"),
+        (["BUNDLE", "--rate", "door=8000"], "rate of door: no such model, expected one of tiny"),
+        (["BUNDLE", "--rate", "fast"], "expected HZ or MODEL=HZ"),
+        (["BUNDLE", "--name", "lab.example"], "name lab.example: others can reach it, expected a token"),
         (["BUNDLE", "--queue", "0"], "--queue is 0"),
         (["BUNDLE", "--host", "0.0.0.0"], "others can reach it, expected a token"),
         (["BUNDLE", "--host", "192.0.2.1", "--new-token", ""], "empty"),
@@ -74,6 +81,23 @@ def test_what_cannot_be_served_is_said(
     assert message in err.splitlines()[-1]
     # Whatever was opened was let go of again.
     assert run("serve", "--data", tmp_path / "data", "--new-token", "next")[0] == 0
+
+
+def test_it_speaks_tls_to_those_who_know_its_certificate(
+    start: Callable[..., Any], tmp_path: Path, query: Any
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl on this machine to make a certificate with")
+    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    how = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=regrow", "-addext"]
+    made = ["openssl", "req", "-x509", *how, "subjectAltName=IP:127.0.0.1", "-out", cert, "-keyout", key]
+    subprocess.run(made, check=True, capture_output=True)
+    service = start(certificate=cert, key=key)
+    assert service.url.startswith("https://")
+    session = Client(service.url, ca=cert).open("tiny")
+    assert session.predict(query.tolist()).labels
+    with pytest.raises(RegrowError, match=r"no answer .*certificate"):
+        service.client().models()
 
 
 def test_the_client_says_what_is_wrong(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ FLAT = InputSpec(shape=(6,), kind="vector")
 WAVES = InputSpec(shape=(2, 5), kind="vector")
 
 
-def decode(kind: str, body: bytes, spec: InputSpec) -> Any:
-    return inputs.decode(kind, body, spec, LIMITS)
+def decode(kind: str, body: bytes, spec: InputSpec, rate: int = 8000) -> Any:
+    return inputs.decode(kind, body, spec, LIMITS, rate)
 
 
 def encoded(image: Any, form: str = "PNG", mode: str | None = None) -> bytes:
@@ -42,12 +42,12 @@ def npy(x: Any) -> bytes:
     return stream.getvalue()
 
 
-def sound(values: Any, width: int = 2, channels: int = 1) -> bytes:
+def sound(values: Any, width: int = 2, channels: int = 1, rate: int = 8000) -> bytes:
     stream = io.BytesIO()
     with wave.open(stream, "wb") as file:
         file.setnchannels(channels)
         file.setsampwidth(width)
-        file.setframerate(8000)
+        file.setframerate(rate)
         file.writeframes(np.asarray(values).tobytes())
     return stream.getvalue()
 
@@ -159,6 +159,32 @@ def test_recordings_are_scaled_mixed_padded_and_cut_to_their_loudest_stretch() -
     both = np.array([[16384, 0], [16384, 0]], "<i2")
     np.testing.assert_array_equal(decode("audio/wav", sound(both, 2, 2), FLAT), [[0.25, 0.25, 0, 0, 0, 0]])
     assert decode("audio/wav", sound(both, 2, 2), WAVES).shape == (1, 2, 5)
+
+
+@pytest.mark.parametrize("own", [44100, 48000, 16000, 22050, 8000, 11025])
+def test_a_recording_is_brought_to_the_rate_of_the_model(own: int) -> None:
+    spec, rate = InputSpec(shape=(8000,), kind="vector"), 16000
+
+    def tone(hertz: float, rate: int) -> Any:
+        t = np.arange(rate // 2) / rate
+        return np.sin(2 * np.pi * hertz * t) * np.sin(2 * np.pi * t) ** 2
+
+    recorded = np.round(tone(440, own) * 30000).astype("<i2")
+    (got,) = decode("audio/wav", sound(recorded, rate=own), spec, rate)
+    np.testing.assert_allclose(got, tone(440, rate) * 30000 / 2**15, atol=2e-4)
+    if own > rate:  # a tone above what the model can hear is silence, not another tone
+        high = np.round(tone(rate * 0.62, own) * 30000).astype("<i2")
+        (folded,) = decode("audio/wav", sound(high, rate=own), spec, rate)
+        assert np.abs(folded).max() < 1e-3
+
+
+def test_a_recording_of_another_kind_of_rate_is_refused_with_both() -> None:
+    for own in (499, 128_001):
+        with pytest.raises(SampleError, match=rf"recorded at {own} Hz, expected 8000 Hz or a rate near it"):
+            decode("audio/wav", sound(np.ones(99, "<i2"), rate=own), FLAT)
+    # However long it is, what is resampled is no longer than a sample.
+    long = np.arange(2**20, dtype="<i2")
+    assert decode("audio/wav", sound(long, rate=500), FLAT).shape == (1, 6)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def test_draw_learn_predict_undo_reload(
     start: Callable[..., Any], images: Path, visit: Callable[..., Any], tmp_path: Path
 ) -> None:
     service = start(bundles=[images])
-    page = visit(service)
+    page, engine = visit(service), service.client().models()[0]["engine"]
     expect(page.locator("#about")).to_contain_text("images of 12")
     teach(page, "ring", ring, 3)
     teach(page, "cross", cross, 3)
@@ -29,7 +29,7 @@ def test_draw_learn_predict_undo_reload(
     learn(page)
     expect(page.locator("#status")).to_have_text("It has learned ring, cross.")
     expect(page.locator(".facts")).to_contain_text("2 of 2 right")
-    expect(page.locator(".facts")).to_contain_text("for 4 samples on onnx")
+    expect(page.locator(".facts")).to_contain_text(f"for 4 samples on {engine}")
     expect(page.get_by_role("row", name="head")).to_be_visible()
     pad = page.locator("#try-capture canvas")
     for shape, name in ((cross, "cross"), (ring, "ring")):
@@ -38,13 +38,22 @@ def test_draw_learn_predict_undo_reload(
         expect(page.locator("#answers .now .verdict")).to_have_text(name)
     expect(page.get_by_role("heading", name="Before learning")).to_be_visible()
     page.screenshot(path=tmp_path / "desk.png", full_page=True)
+    page.get_by_role("button", name="Rename ring").click()
+    page.get_by_role("textbox", name="Name", exact=True).fill("cross")
+    page.get_by_role("button", name="Rename", exact=True).click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("This class is there already")
+    page.get_by_role("textbox", name="Name", exact=True).fill("a circle")
+    page.screenshot(path=tmp_path / "rename.png")
+    page.get_by_role("button", name="Rename", exact=True).click()
+    expect(page.locator("#answers .now .verdict")).to_have_text("a circle")
     page.reload()
-    expect(page.locator("#status")).to_have_text("It has learned ring, cross.")
+    expect(page.locator("#status")).to_have_text("It has learned a circle, cross.")
     expect(page.get_by_role("article", name="cross").get_by_role("img")).to_have_count(0)  # decoration
     expect(page.locator("article img")).to_have_count(6)
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#status")).to_have_text("It has learned nothing yet.")
     expect(page.get_by_role("button", name="Undo")).to_be_disabled()
+    expect(page.get_by_role("article", name="a circle").get_by_role("listitem")).to_have_count(3)
     (session,) = service.client().sessions()
     assert service.client().session(session["id"]).details()["adaptations"] == 0
 

@@ -53,6 +53,30 @@ def test_a_calibration_is_kept_downloaded_and_opened_again(
     expect(page.locator("#status")).to_have_text("It has learned nothing yet.")
 
 
+def test_what_was_begun_stays_within_reach(
+    start: Callable[..., Any], images: Path, visit: Callable[..., Any], tmp_path: Path
+) -> None:
+    page = visit(start(bundles=[images]))
+    expect(page.locator("#others-field")).to_be_hidden()
+    page.get_by_label("Calibration", exact=True).fill("kitchen door")
+    teach(page, "ring", ring, 1)
+    teach(page, "cross", cross, 1)
+    learn(page)
+    teach(page, "cross 2", lambda i: cross(i + 3), 1)
+    expect(page.locator("#status")).to_contain_text("The samples have changed since")
+    page.get_by_role("button", name="Start another").click()
+    expect(page.get_by_role("article")).to_have_count(0)
+    page.get_by_label("Earlier ones").select_option(index=1)
+    expect(page.get_by_label("Calibration", exact=True)).to_have_value("kitchen door")
+    expect(page.get_by_role("article")).to_have_count(3)
+    page.get_by_role("button", name="Remove ring").click()
+    expect(page.get_by_role("article", name="ring")).to_contain_text("It knows this class")
+    expect(page.locator("#status")).to_contain_text("The samples have changed since")
+    page.screenshot(path=tmp_path / "earlier.png", full_page=True)
+    page.reload()
+    expect(page.get_by_label("Calibration", exact=True)).to_have_value("kitchen door")
+
+
 def test_the_camera_gives_samples_and_live_answers(
     start: Callable[..., Any], images: Path, visit: Callable[..., Any]
 ) -> None:

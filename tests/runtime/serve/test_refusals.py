@@ -1,7 +1,5 @@
 """Every limit and every mistake has a problem of its own, in words, and changes nothing."""
 
-import json
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +10,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the service is not installed: pip install 'regrow[serve]'")
 
-from regrow.client import Client, RemoteSession, ServiceError
+from regrow.client import Client, ServiceError
 from regrow.serve.problems import KINDS
 
 ROW = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
@@ -164,7 +162,8 @@ def test_names_and_ids_are_judged(client: Client) -> None:
         error = refused("invalid", lambda body=body: client.json("POST", "/v1/sessions", body))  # type: ignore[misc]
         assert error.problem["errors"][0]["where"].startswith("body.")
     refused("not-found", lambda: client.open("nonsense"))
-    refused("not-found", lambda: client.open("tiny", delta="nonsense"))
+    refused("bad-delta", lambda: client.open("tiny", delta="nonsense"))
+    refused("bad-delta", lambda: client.open("tiny").load("nonsense"))
     refused("not-found", lambda: client.session("../../etc/passwd").details())
     refused("not-found", lambda: client.session("'; DROP TABLE sessions").details())
     session = client.open("tiny")
@@ -172,117 +171,3 @@ def test_names_and_ids_are_judged(client: Client) -> None:
     refused("invalid", lambda: session.erase_samples(sample=2**60))
     refused("not-found", lambda: client.json("GET", "/v1/nowhere"))
     refused("method-not-allowed", lambda: client.json("PUT", "/v1/sessions"))
-
-
-class Gate:
-    """Holds adaptations at their first step until opened."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, service: Any) -> None:
-        self.open, self.reached = threading.Event(), threading.Semaphore(0)
-        check = service.core.worker.check
-
-        def wait() -> None:
-            self.reached.release()
-            assert self.open.wait(20)
-            check()
-
-        monkeypatch.setattr(service.core.worker, "check", wait)
-
-    def learning(self, session: RemoteSession) -> "Learning":
-        return Learning(session)
-
-
-class Learning(threading.Thread):
-    """An adaptation on a thread; `outcome` is its report or its refusal."""
-
-    def __init__(self, session: RemoteSession) -> None:
-        super().__init__()
-        self.session, self.outcome = session, None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self.outcome: Any = self.session.adapt()
-        except ServiceError as error:
-            self.outcome = error
-
-
-def test_the_queue_is_bounded_fair_and_nobodys_predictions_wait(
-    start: Callable[..., Any], give: Callable[..., None], monkeypatch: pytest.MonkeyPatch, query: Any
-) -> None:
-    service = start(limits={"queue": 1})
-    client, gate = service.client(), Gate(monkeypatch, service)
-    sessions = [client.open("tiny") for _ in range(3)]
-    for session in sessions:
-        give(session)
-    running = gate.learning(sessions[0])
-    assert gate.reached.acquire(timeout=20)
-    for act in (sessions[0].adapt, sessions[0].undo, sessions[0].reset):
-        refused("busy", act)
-    waiting = gate.learning(sessions[1])
-    while len(service.core.worker) < 2:
-        assert waiting.is_alive()
-    error = refused("queue-full", sessions[2].adapt)
-    assert error.problem["limit"] == 1
-    # While one learns and one waits, everyone is answered: others, and the learner from its old state.
-    assert sessions[2].predict(query.tolist()).labels
-    assert sessions[0].predict(query.tolist()).classes[0] == "output 0"
-    assert sessions[0].details()["busy"] is True
-    gate.open.set()
-    running.join(20)
-    waiting.join(20)
-    assert (running.outcome.steps, waiting.outcome.steps) == (5, 5)
-    assert sessions[2].adapt().steps == 5
-
-
-def test_a_session_erased_while_it_learns_stays_erased(
-    service: Any, give: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client, gate = service.client(), Gate(monkeypatch, service)
-    session = client.open("tiny")
-    give(session)
-    running = gate.learning(session)
-    assert gate.reached.acquire(timeout=20)
-    session.erase()
-    gate.open.set()
-    running.join(20)
-    assert running.outcome.kind == "conflict"
-    refused("not-found", session.details)
-    with service.core.store.reading() as db:
-        assert db.execute("SELECT count(*) FROM states").fetchone() == (0,)
-
-
-def test_stopping_rolls_back_what_does_not_finish_in_time(
-    start: Callable[..., Any], give: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    service = start(limits={"grace_seconds": 1.0})
-    gate = Gate(monkeypatch, service)
-    session = service.client().open("tiny")
-    give(session)
-    running = gate.learning(session)
-    assert gate.reached.acquire(timeout=20)
-    timer = threading.Timer(2.5, gate.open.set)
-    timer.start()
-    service.stop()
-    running.join(20)
-    timer.join()
-    assert running.outcome.kind == "stopping"
-    again = start().client().session(session.id).details()
-    assert (again["adaptations"], len(again["samples"])) == (0, 20)
-
-
-def test_a_client_that_leaves_does_not_lose_what_is_learned(
-    service: Any, give: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client, gate = service.client(), Gate(monkeypatch, service)
-    session = client.open("tiny")
-    give(session)
-    events = client.events(f"/v1/sessions/{session.id}/adapt", {})
-    assert next(events) == ("queued", {"before": 0})
-    assert gate.reached.acquire(timeout=20)
-    events.close()  # type: ignore[attr-defined]
-    gate.open.set()
-    while session.details()["busy"]:
-        pass
-    assert session.details()["adaptations"] == 1
-    assert json.loads(client.send("GET", f"/v1/sessions/{session.id}"))["report"]["steps"] == 5

@@ -1,22 +1,27 @@
 """The file: all or nothing, really erased, backed up while used, refused where it cannot be held."""
 
+import io
+import json
 import os
 import sqlite3
-import threading
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="the service is not installed: pip install 'regrow[serve]'")
 
-from regrow.cli import main
+import regrow
 from regrow.errors import RegrowError
 from regrow.serve import records, sessions, store
 from regrow.serve.records import SampleRow, SessionRow
-from regrow.serve.store import FILE, MIGRATIONS, Store, backup
+from regrow.serve.store import FILE, MIGRATIONS, Store
+
+VERSION_1 = Path(__file__).with_name("version_1.sql")
 
 
 def everything(folder: Path) -> bytes:
@@ -53,10 +58,21 @@ def test_erasing_over_http_erases_from_the_disk(service: Any, give: Callable[...
     session.adapt()
     session.erase_samples(label="label-of-a-person")
     assert [s["label"] for s in session.details()["samples"]] == ["other"]
-    assert b"name-of-a-person" in everything(service.data)
+    kept, numbers = everything(service.data), np.float32([0.6, 0.5, 0.4, 0.3, 0.2, 0.1]).tobytes()
+    assert (b"name-of-a-person" in kept, numbers in kept) == (True, True)
+    assert np.float32([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]).tobytes() not in kept
+    session.rename_class("other", "renamed-person")
+    kept = everything(service.data)
+    assert (b"renamed-person" in kept, b"other" in kept) == (True, False)
     session.erase()
     left = everything(service.data)
-    for secret in (b"label-of-a-person", b"name-of-a-person", session.id.encode()):
+    for secret in (
+        b"label-of-a-person",
+        b"name-of-a-person",
+        b"renamed-person",
+        session.id.encode(),
+        numbers,
+    ):
         assert secret not in left
 
 
@@ -126,6 +142,56 @@ def test_a_newer_schema_is_refused_and_an_older_one_is_brought_forward(
     assert (tmp_path / FILE).stat().st_size == before
 
 
+def write_version_1(path: Path, model: regrow.Model, x: Any) -> None:
+    """What a service of version 1 left on the disk: a session that learned, and a saved calibration."""
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.executescript(VERSION_1.read_text(encoding="utf-8"))
+    taught = model.session()
+    report = taught.adapt(x[:2], ["a", "b"])
+    said = {"losses": [float(v) for v in report.losses], "loss": report.loss, "steps": report.steps}
+    said |= {"samples": 2, "elapsed_ms": 1.0, "peak_bytes": 1, "memory": "exact", "engine": "native"}
+    said |= {"stepwise": True, "classes": {"a": 1, "b": 1}, "check": None, "layers": []}
+    now = time.time()
+    db.execute("INSERT INTO sessions VALUES ('s1', '', ?, 'kitchen door', ?, ?, 0)", (model.digest, now, now))
+    for i, (label, held_back) in enumerate((("a", 0), ("b", 0), ("b", 1))):
+        stream = io.BytesIO()
+        np.save(stream, x[i])
+        row = (i + 1, label, held_back, f"digest {i}", stream.getvalue(), now)
+        db.execute("INSERT INTO samples VALUES (?, 's1', ?, ?, ?, ?, ?)", row)
+    db.execute("INSERT INTO states VALUES ('s1', 1, ?, ?, ?)", (taught.dump(), json.dumps(said), now))
+    db.execute("INSERT INTO deltas VALUES ('d1', '', ?, 'May', ?, ?)", (model.digest, taught.dump(), now))
+    db.commit()
+    db.close()
+
+
+def test_what_the_first_version_wrote_is_read(
+    start: Callable[..., Any], bundle: Path, tmp_path: Path, query: Any
+) -> None:
+    assert textwrap.dedent(MIGRATIONS[0]).strip() in VERSION_1.read_text(encoding="utf-8")
+    (tmp_path / "data").mkdir()
+    write_version_1(tmp_path / "data" / FILE, regrow.open(bundle), query)
+    service = start()
+    client = service.client()
+    (saved,) = client.deltas()
+    (session,) = [client.session(one["id"]) for one in client.sessions()]
+    details = session.details()
+    assert (details["name"], details["adaptations"], details["undo"]) == ("kitchen door", 1, 1)
+    assert [(s["label"], s["held_back"]) for s in details["samples"]] == [
+        ("a", False),
+        ("b", False),
+        ("b", True),
+    ]
+    assert session.predict(query.tolist()).classes == ("a", "b")
+    assert client.open("tiny", delta=saved.id).predict(query.tolist()).classes == ("a", "b")
+    session.adapt()
+    assert session.details()["undo"] == 2
+    with service.core.store.reading() as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
 @pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 500])
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
@@ -134,66 +200,6 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -
     assert (tmp_path / FILE).read_bytes() == content
     with pytest.raises(RegrowError, match="cannot hold the service's data"):
         Store(tmp_path / FILE)
-
-
-def test_a_backup_made_while_it_is_written_is_whole(tmp_path: Path) -> None:
-    held = Store(tmp_path / "data")
-    fill(held, b"something", 1)
-    stop = threading.Event()
-
-    def write() -> None:
-        i = 0
-        while not stop.is_set():
-            with held.transaction() as db:  # two rows, always together
-                for half in "ab":
-                    row = SampleRow(0, half, False, float(i))
-                    records.add_sample(db, "s", row, f"{half}{i}", os.urandom(2000))
-            i += 1
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        for i in range(3):
-            assert main(["backup", "--data", str(tmp_path / "data"), "-o", str(tmp_path / f"copy{i}")]) == 0
-    finally:
-        stop.set()
-        thread.join()
-    held.close()
-    for i in range(3):
-        copy = sqlite3.connect(tmp_path / f"copy{i}")
-        (a,), (b,) = copy.execute(
-            "SELECT sum(label = 'a') FROM samples UNION ALL SELECT sum(label = 'b') FROM samples"
-        ).fetchall()
-        assert a == b
-        copy.close()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["copy0", "copy1", "copy2", "data"]
-
-
-def test_a_backup_is_a_service_to_go_on_with(
-    start: Callable[..., Any], give: Callable[..., None], tmp_path: Path
-) -> None:
-    first = start()
-    session = first.client().open("tiny")
-    give(session)
-    session.adapt()
-    (tmp_path / "restored").mkdir()
-    backup(first.data, tmp_path / "restored" / FILE)
-    session.reset()
-    restored = start(data=tmp_path / "restored")
-    assert restored.client().session(session.id).details()["adaptations"] == 1
-
-
-def test_a_backup_of_nothing_or_to_nowhere_is_refused(
-    tmp_path: Path, run: Callable[..., tuple[int, str, str]]
-) -> None:
-    code, _, err = run("backup", "--data", tmp_path, "-o", tmp_path / "copy")
-    assert (code, "expected the data of a service" in err) == (2, True)
-    Store(tmp_path / "data").close()
-    code, _, err = run("backup", "--data", tmp_path / "data", "-o", tmp_path / "no" / "copy")
-    assert (code, "the copy failed" in err) == (2, True)
-    (tmp_path / "copy").write_text("mine")
-    code, _, err = run("backup", "--data", tmp_path / "data", "-o", tmp_path / "copy")
-    assert (code, "exists already" in err) == (2, True)
 
 
 def test_erasing_waits_for_a_reader_and_is_finished_later(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ At = Annotated[str, Query(pattern="^(now|before)$", description="as it is now, o
 
 def sample_body() -> dict[str, Any]:
     """The request body of samples for the OpenAPI: one of several content types."""
-    content: dict[str, Any] = {kind: {"schema": BINARY} for kind in inputs.READERS}
+    content: dict[str, Any] = {kind: {"schema": BINARY} for kind in inputs.KINDS}
     content["application/json"] = {"schema": NUMBERS, "example": {"x": [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]]}}
     content["text/csv"] = {"schema": {"type": "string"}, "example": "0.1,0.2,0.3,0.4,0.5,0.6\n"}
     return {"requestBody": {"required": True, "content": content}}

@@ -56,7 +56,7 @@ async def add(
 
     def work() -> Any:
         model = core.live.get(owner, id).model
-        x = inputs.decode(kind, body, model.input, core.limits)
+        x = inputs.decode(kind, body, model.input, core.limits, core.rate(model))
         made = support.add(core, owner, id, label, x, held_back=held_back, allow_blank=allow_blank)
         return {"samples": [dataclasses.asdict(row) for row in made]}
 
@@ -119,7 +119,8 @@ async def predict(core: CoreOf, owner: Owner, id: SessionId, request: Request, a
 def _predicted(
     core: Core, owner: str, id: str, given: tuple[str | None, bytes], *, binary: bool, before: bool
 ) -> Response:
-    x = inputs.decode(*given, core.live.get(owner, id).model.input, core.limits)
+    model = core.live.get(owner, id).model
+    x = inputs.decode(*given, model.input, core.limits, core.rate(model))
     if binary:
         made = answers.probabilities(core, owner, id, x, before=before)
         return Response(inputs.pack(made), media_type=inputs.NPY)

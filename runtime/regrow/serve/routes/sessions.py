@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
-from regrow.serve import learning, schemas, sessions
+from regrow.model import Model
+from regrow.serve import learning, renaming, schemas, sessions
+from regrow.serve.core import Core
 from regrow.serve.records import SessionRow
 from regrow.serve.routes.common import GONE, PROBLEMS, CoreOf, Owner, SessionId, erased
 
@@ -21,16 +23,20 @@ def session_body(row: SessionRow) -> dict[str, Any]:
     return {key: plain[key] for key in ("id", "model", "name", "created", "touched")}
 
 
+def _model_body(core: Core, model: Model) -> dict[str, Any]:
+    return {**learning.describe(model), "rate": core.rate(model)}
+
+
 @router.get("/models", response_model=list[schemas.ModelBody], tags=["models"])
 def models(core: CoreOf) -> Any:
     """The bundles that are served."""
-    return [learning.describe(model) for model in core.models.values()]
+    return [_model_body(core, model) for model in core.models.values()]
 
 
 @router.get("/models/{model}", response_model=schemas.ModelBody, tags=["models"])
 def model(core: CoreOf, model: str = Path(max_length=200)) -> Any:
     """One bundle, by digest or name."""
-    return learning.describe(core.model(model))
+    return _model_body(core, core.model(model))
 
 
 @router.post("/sessions", response_model=schemas.SessionBody, status_code=201, tags=["sessions"])
@@ -64,3 +70,15 @@ def rename(core: CoreOf, owner: Owner, id: SessionId, body: schemas.NameRequest)
 def erase(core: CoreOf, owner: Owner, id: SessionId) -> Response:
     """Erase a session with its samples and all it learned, from the disk too."""
     return erased(sessions.erase(core, owner, id))
+
+
+@router.patch("/sessions/{id}/classes", status_code=204, responses=GONE, tags=["sessions"])
+def rename_class(
+    core: CoreOf,
+    owner: Owner,
+    id: SessionId,
+    label: Annotated[schemas.Name, Query(description="the class as it is called now")],
+    body: schemas.NameRequest,
+) -> Response:
+    """Give a class another name: its samples, what was learned, and all that undo can reach."""
+    return erased(renaming.rename(core, owner, id, label, body.name))

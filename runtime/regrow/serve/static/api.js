@@ -38,6 +38,7 @@ const delta = (id) => `/v1/deltas/${encodeURIComponent(id)}`;
 
 export const models = () => json("GET", "/v1/models");
 export const open = (model, name) => json("POST", "/v1/sessions", { body: { model, name } });
+export const sessions = () => json("GET", "/v1/sessions");
 export const session = (id) => json("GET", one(id));
 export const rename = (id, name) => ask("PATCH", one(id), { body: { name } });
 export const erase = (id) => ask("DELETE", one(id));
@@ -62,6 +63,9 @@ export function addSample(id, label, sample, heldBack) {
 export const holdBack = (id, sample, held) => ask("PATCH", `${one(id)}/samples/${sample}`, { body: { held_back: held } });
 export const eraseSample = (id, sample) => ask("DELETE", `${one(id)}/samples/${sample}`);
 export const eraseClass = (id, label) => ask("DELETE", `${one(id)}/samples?${new URLSearchParams({ label })}`);
+export function renameClass(id, label, name) {
+  return ask("PATCH", `${one(id)}/classes?${new URLSearchParams({ label })}`, { body: { name } });
+}
 export const numbers = async (id, sample) => (await json("GET", `${one(id)}/samples/${sample}`)).x;
 export const picture = async (id, sample) => (await ask("GET", `${one(id)}/samples/${sample}`, { accept: "image/png" })).blob();
 

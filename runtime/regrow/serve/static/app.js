@@ -4,6 +4,8 @@ import * as api from "./api.js";
 import { capture } from "./capture.js";
 import { $, make } from "./dom.js";
 import { answers, curve, plot, report } from "./report.js";
+import { download, entry } from "./saved.js";
+import { askToken } from "./token.js";
 
 const SESSION = "regrow.session";
 const KEEP_EVERY = 3; // of the samples of a class, for checking
@@ -66,11 +68,23 @@ async function begin() {
 
 async function openSession(digest) {
   const model = state.models.find((one) => one.digest === digest);
-  const opened = await api.open(digest, `${model.name} ${new Date().toLocaleDateString()}`);
-  localStorage.setItem(SESSION, opened.id);
-  state.session = await api.session(opened.id);
+  await goOn((await api.open(digest, `${model.name} ${new Date().toLocaleDateString()}`)).id);
+}
+
+async function goOn(id) {
+  state.session = await api.session(id);
+  localStorage.setItem(SESSION, id);
   Object.assign(state, { empty: [], query: null });
   state.pictures.clear();
+}
+
+/** Whatever was begun on any device stays within reach, to go on with or to erase. */
+async function showOthers() {
+  const served = new Set(state.models.map((model) => model.digest));
+  const others = (await api.sessions()).filter((one) => one.id !== state.session.id && served.has(one.model)).reverse();
+  $("others-field").hidden = others.length === 0;
+  $("others").replaceChildren(make("option", { value: "" }, "Go on with …"), ...others.map((one) =>
+    make("option", { value: one.id }, `${one.name} (${new Date(1000 * one.touched).toLocaleString()})`)));
 }
 
 async function refresh() {
@@ -81,7 +95,7 @@ async function refresh() {
   showSession();
   showClasses();
   showLearned();
-  await Promise.all([showSaved(), answer()]);
+  await Promise.all([showSaved(), showOthers(), answer()]);
 }
 
 function showSession() {
@@ -100,7 +114,7 @@ function showSession() {
 
 function classes() {
   const own = state.session.samples.map((sample) => sample.label);
-  return [...new Set([...(state.model.labels ?? []), ...own, ...state.empty])];
+  return [...new Set([...(state.model.labels ?? []), ...own, ...Object.keys(state.session.classes), ...state.empty])];
 }
 
 function showClasses() {
@@ -108,11 +122,13 @@ function showClasses() {
   $("classes").replaceChildren(...names.map(card));
   const full = !regression() && names.length >= state.model.max_ways;
   $("add-class").hidden = state.model.labels !== null || full;
+  $("add-class").querySelector("button").className = names.length < state.model.min_ways ? "primary" : "";
 }
 
 function card(label) {
   const own = state.session.samples.filter((sample) => sample.label === label);
-  const fixed = state.model.labels !== null && !own.length;
+  const named = state.model.labels === null;
+  const removable = own.length || state.empty.includes(label);
   const remove = tried(async () => {
     state.empty = state.empty.filter((name) => name !== label);
     if (own.length) await api.eraseClass(state.session.id, label);
@@ -120,9 +136,40 @@ function card(label) {
   });
   return make("article", { class: "class", "aria-label": label },
     make("header", {}, make("h3", {}, label),
-      fixed ? null : make("button", { type: "button", "aria-label": `Remove ${label}`, onclick: remove }, "Remove")),
+      make("span", { class: "row" },
+        named ? make("button", { type: "button", "aria-label": `Rename ${label}`, onclick: () => renameClass(label) }, "Rename") : null,
+        removable ? make("button", { type: "button", "aria-label": `Remove ${label}`, onclick: remove }, "Remove") : null)),
+    own.length || !(label in state.session.classes) ? null : make("p", { class: "quiet" }, "It knows this class; none of its samples are kept here."),
     make("ul", { class: "samples" }, ...own.map((sample, i) => thumbnail(sample, i))),
     make("div", { class: "row" }, make("button", { type: "button", onclick: () => collect(label) }, own.length ? "Add samples" : "Give samples")));
+}
+
+function renameClass(label) {
+  const dialog = $("dialog");
+  const input = make("input", { value: label, maxlength: "80", autocomplete: "off", required: true });
+  const form = make("form", {}, make("label", {}, regression() ? "Number" : "Name", input),
+    make("div", { id: "dialog-message", class: "message", role: "alert", hidden: true }),
+    make("div", { class: "row end" }, make("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), make("button", { class: "primary" }, "Rename")));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    tried(async () => {
+      const name = input.value.trim();
+      if (name && name !== label) await giveName(label, name);
+      dialog.close();
+    })();
+  });
+  $("dialog-title").textContent = `Rename ${label}`;
+  $("dialog-body").replaceChildren(form);
+  dialog.showModal();
+  input.select();
+}
+
+async function giveName(label, name) {
+  if (classes().includes(name)) throw new api.Problem({ title: "This class is there already", detail: "Choose another name." });
+  const known = label in state.session.classes || state.session.samples.some((sample) => sample.label === label);
+  if (known) await api.renameClass(state.session.id, label, name);
+  state.empty = state.empty.map((one) => (one === label ? name : one));
+  await refresh();
 }
 
 function thumbnail(sample, index) {
@@ -195,8 +242,11 @@ function showLearned() {
     return;
   }
   const names = Object.keys(session.classes);
+  const given = session.samples.filter((sample) => !sample.held_back).length;
+  const unknown = !regression() && session.samples.some((sample) => !sample.held_back && !(sample.label in session.classes));
+  const stale = session.report && (unknown || session.report.samples !== given) ? " The samples have changed since: learn again." : "";
   $("status").textContent = session.adaptations
-    ? `It has learned ${names.length ? names.join(", ") : "numbers"}${session.report ? "" : " (from a saved calibration)"}.`
+    ? `It has learned ${names.length ? names.join(", ") : "numbers"}${session.report ? "" : " (from a saved calibration)"}.${stale}`
     : "It has learned nothing yet.";
 }
 
@@ -255,40 +305,17 @@ async function answer() {
 
 async function showSaved() {
   const own = (await api.deltas()).filter((saved) => saved.model === state.model.digest);
-  $("saved").replaceChildren(...own.map((saved) => make("li", { class: "saved" },
-    make("span", {}, make("b", {}, saved.name), make("span", { class: "quiet" }, ` ${new Date(1000 * saved.created).toLocaleString()}`)),
-    make("span", { class: "row" },
-      make("button", { type: "button", "aria-label": `Load ${saved.name}`, onclick: tried(() => loadSaved(saved)) }, "Load"),
-      make("button", { type: "button", "aria-label": `Download ${saved.name}`, onclick: tried(() => download(saved)) }, "Download"),
-      make("button", { type: "button", class: "danger", "aria-label": `Erase ${saved.name}`,
-        onclick: tried(async () => { await api.eraseDelta(saved.id); await showSaved(); }) }, "Erase")))));
+  $("saved").replaceChildren(...own.map((saved) => entry(saved, {
+    load: tried(() => loadSaved(saved)),
+    download: tried(() => download(saved)),
+    erase: tried(async () => { await api.eraseDelta(saved.id); await showSaved(); }),
+  })));
 }
 
 async function loadSaved(saved) {
   await api.load(state.session.id, saved.id);
   $("build-on").checked = true;
   await refresh();
-}
-
-async function download(saved) {
-  const link = make("a", { href: URL.createObjectURL(await api.download(saved.id)), download: `${saved.name}.delta` });
-  link.click();
-  URL.revokeObjectURL(link.href);
-}
-
-// ---- the token -------------------------------------------------------------------------------------------------
-
-function askToken() {
-  const input = make("input", { type: "password", autocomplete: "off", required: true });
-  const form = make("form", { class: "row" }, make("label", {}, "Token", input), make("button", { class: "primary" }, "Open"));
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    api.setToken(input.value.trim());
-    location.reload();
-  });
-  $("dialog-title").textContent = "This service asks for a token";
-  $("dialog-body").replaceChildren(make("p", { class: "quiet" }, "Whoever runs it makes one with “regrow serve --new-token NAME”."), form);
-  if (!$("dialog").open) $("dialog").showModal();
 }
 
 // ---- what the buttons do ---------------------------------------------------------------------------------------
@@ -321,6 +348,7 @@ pressed("erase", async () => {
   await openSession(state.model.digest);
   await refresh();
 });
+$("others").addEventListener("change", tried(async () => { await goOn($("others").value); await refresh(); }));
 $("session-name").addEventListener("change", tried(async () => {
   await api.rename(state.session.id, $("session-name").value.trim() || "calibration");
 }));

@@ -100,7 +100,8 @@ export function capture(model, { take, failed, verb, live = false }) {
 
   function recording() {
     const loud = make("progress", { max: 1, value: 0, "aria-label": "Loudness" });
-    const seconds = make("input", { type: "number", min: "0.2", max: "10", step: "0.1", value: "1.5" });
+    const heard = model.shape.at(-1) / model.rate;
+    const seconds = make("input", { type: "number", min: "0.2", max: "10", step: "0.1", value: Math.min(10, Math.max(0.5, heard + 0.5)).toFixed(1) });
     const button = make("button", { type: "button", class: "primary" }, `Record and ${verb.toLowerCase()}`);
     button.addEventListener("click", guarded(async () => {
       button.disabled = true;
@@ -111,7 +112,8 @@ export function capture(model, { take, failed, verb, live = false }) {
         loud.value = 0;
       }
     }));
-    body.append(make("label", {}, "Seconds", seconds), loud, make("div", { class: "row" }, button));
+    const words = `The model hears ${heard.toPrecision(2)} s at ${model.rate.toLocaleString("en")} Hz: the loudest stretch of what you record.`;
+    body.append(make("p", { class: "quiet" }, words), make("label", {}, "Seconds", seconds), loud, make("div", { class: "row" }, button));
   }
 
   show(Object.keys(ways)[0]);

@@ -25,11 +25,16 @@ function fact(figure, words) {
   return make("div", {}, make("b", {}, figure), make("span", {}, words));
 }
 
+/** The loss step by step, as a line with its ends in words. */
 export function curve(losses) {
+  return make("figure", { class: "loss" }, line(losses),
+    make("figcaption", {}, make("span", {}, `loss ${number(losses[0])}`), make("span", {}, `${number(losses.at(-1))} after ${losses.length - 1} steps`)));
+}
+
+function line(losses) {
   const most = Math.max(...losses, 1e-9);
   const points = losses.map((loss, i) => [(100 * i) / Math.max(1, losses.length - 1), 38 - (36 * loss) / most]);
-  return draw("svg", { class: "curve", viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img",
-    "aria-label": `Loss from ${number(losses[0])} to ${number(losses.at(-1))}` },
+  return draw("svg", { class: "curve", viewBox: "0 0 100 40", preserveAspectRatio: "none", "aria-hidden": "true" },
   draw("line", { x1: 0, y1: 38, x2: 100, y2: 38 }),
   draw("polyline", { points: points.map((point) => point.map((v) => v.toFixed(2)).join(",")).join(" ") }));
 }

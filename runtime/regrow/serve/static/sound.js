@@ -2,9 +2,7 @@
 
 import { Problem } from "./api.js";
 
-const RATE = 16000;
-
-/** Record for `seconds`; `level(0..1)` is called while it runs. */
+/** Record for `seconds` at the rate of the microphone; `level(0..1)` is called while it runs. */
 export async function record(seconds, level) {
   if (!navigator.mediaDevices) {
     throw new Problem({ title: "No microphone here", detail: "Browsers lend it to https pages and to localhost only." });
@@ -15,7 +13,7 @@ export async function record(seconds, level) {
   } catch {
     throw new Problem({ title: "No microphone", detail: "There is none, or this page may not use it: allow it in the browser." });
   }
-  const context = new AudioContext({ sampleRate: RATE });
+  const context = new AudioContext();
   await context.audioWorklet.addModule("/static/recorder.js");
   const node = new AudioWorkletNode(context, "recorder");
   const blocks = [];
@@ -27,17 +25,17 @@ export async function record(seconds, level) {
   await new Promise((done) => setTimeout(done, 1000 * seconds));
   stream.getTracks().forEach((track) => track.stop());
   await context.close();
-  return { data: wav(blocks), type: "audio/wav" };
+  return { data: wav(blocks, context.sampleRate), type: "audio/wav" };
 }
 
-function wav(blocks) {
+function wav(blocks, rate) {
   const count = blocks.reduce((sum, block) => sum + block.length, 0);
   const view = new DataView(new ArrayBuffer(44 + 2 * count));
   const text = (at, letters) => [...letters].forEach((letter, i) => view.setUint8(at + i, letter.charCodeAt(0)));
   text(0, "RIFF");
   view.setUint32(4, 36 + 2 * count, true);
   text(8, "WAVEfmt ");
-  [[16, 16, 4], [20, 1, 2], [22, 1, 2], [24, RATE, 4], [28, 2 * RATE, 4], [32, 2, 2], [34, 16, 2]].forEach(([at, value, size]) =>
+  [[16, 16, 4], [20, 1, 2], [22, 1, 2], [24, rate, 4], [28, 2 * rate, 4], [32, 2, 2], [34, 16, 2]].forEach(([at, value, size]) =>
     size === 4 ? view.setUint32(at, value, true) : view.setUint16(at, value, true));
   text(36, "data");
   view.setUint32(40, 2 * count, true);
