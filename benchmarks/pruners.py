@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ import torch
 from benchmarks.pruners_page import write_page
 from regrow import checkpoint
 from regrow.bench.machine import describe
-from regrow.checkpoint import Checkpoint
+from regrow.checkpoint import Checkpoint, Update
 from regrow.evaluate import Evaluation
 from regrow.files import atomic_write
 from regrow_trainer import metrics, pruning, training
@@ -72,7 +73,10 @@ METHODS: dict[str, Method] = {
     "ANP, not repaired": Method({"pruner": "anp", "args": {"tasks": 64, "repair": False}}, at=(0.85,)),
     "Fisher, global": Method({"pruner": "fisher", "scope": "global"}, at=(0.85, 0.95)),
     "Meta-LTH": Method(
-        {"pruner": "magnitude", "schedule": "oneshot", "rewind": True}, at=(0.9,), longer=True
+        {"pruner": "magnitude", "schedule": "oneshot", "rewind": True},
+        ("learner.adaptable=['*']",),
+        at=(0.9,),
+        longer=True,
     ),
     "channels, Taylor": Method({"pruner": "taylor"}, at=(0.5, 0.8), channels=True),
     "channels, ANP": Method({"pruner": "anp", "args": {"tasks": 64}}, at=(0.5, 0.8), channels=True),
@@ -121,6 +125,8 @@ class Bench:
         made, facts = self.pruned(key, method, sparsity, base)
         scores = accuracy(made, self.args.episodes, self.args.workers)
         np.save(self.out / f"{key}.npy", scores.scores)
+        if method.prune.get("rewind"):
+            facts["scopes"] = scopes(made, self.args.episodes, self.args.workers)
         self.rows[key] = {
             **facts, **scores.to_json(), "sparsity": sparsity, "cpu_seconds": time.process_time() - began,
         }  # fmt: skip
@@ -184,6 +190,25 @@ class Bench:
         return {"settings": self.settings, "rows": rows, "machine": describe()}
 
 
+def scopes(made: Checkpoint, episodes: int, workers: int | None) -> dict[str, dict[str, float]]:
+    """The same network under every rule a device could follow, after one and after five steps."""
+    kept = tuple(made.masks)
+    rules: dict[str, tuple[tuple[str, ...], Update]] = {
+        "kept convolutions alone": (kept, "kept"),
+        "as in training": (("*",), "kept"),
+        "head alone": (("@head",), "kept"),
+        "pruned alone (strict)": (kept, "pruned"),
+        "pruned and head (plus_head)": ((*kept, "@head"), "pruned"),
+        "pruned and all unmasked (plus_unmasked)": (("*",), "pruned"),
+    }
+    found: dict[str, dict[str, float]] = {}
+    for name, (patterns, update) in rules.items():
+        for steps in (1, 5):
+            device = replace(made, adaptable=patterns, update=update, steps=steps)
+            found.setdefault(name, {})[f"{steps}"] = accuracy(device, episodes, workers).mean
+    return found
+
+
 def accuracy(made: Checkpoint, episodes: int, workers: int | None) -> Evaluation:
     """On unseen classes, as the device would adapt."""
     built = rebuild(made, "checkpoint")
@@ -195,7 +220,7 @@ def accuracy(made: Checkpoint, episodes: int, workers: int | None) -> Evaluation
 
     def score(learner: Learner, task: Task) -> torch.Tensor:
         x, y = task.support_x, task.support_y
-        return learner.query_scores(learner.adapt(params, meta, masks, x, y, learner.steps), task).accuracy
+        return learner.query_scores(learner.adapt(params, meta, masks, x, y, made.steps), task).accuracy
 
     with torch.no_grad(), Workers(built.learner, "auto", workers) as pool:
         return Evaluation(pool.each(score, tasks).double().numpy())

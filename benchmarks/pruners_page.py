@@ -51,6 +51,7 @@ def measured(record: Mapping[str, Any]) -> str:
         "\nThe same against magnitude and against L-OBS on many tasks, both with the same retraining:\n\n",
         _rivals(rows),
         f"\n{_verdict(rows)}\n",
+        _scopes(rows),
         "\nWhat pruning itself took, without retraining, and what it left dead:\n\n",
         _costs(rows),
         "\nKernels left at 85 %, layer by layer (dark: all nine weights; rows are outputs):\n\n",
@@ -147,6 +148,22 @@ def _rivals(rows: Rows) -> str:
     ]
     note = "\nIn brackets: may be chance.\n"
     return _markdown(["", "removed", "against magnitude", "against L-OBS"], lines) + note
+
+
+def _scopes(rows: Rows) -> str:
+    """What a device may move, for the rows that were measured under every rule."""
+    parts = []
+    for key, r in rows.items():
+        if "scopes" in r:
+            name = key.replace("@", " at ")
+            parts.append(
+                f"\n{name}: accuracy, %, by what the device moves, after one and after five steps:\n\n"
+            )
+            lines = [
+                [rule, *(f"{100 * v:.1f}" for v in means.values())] for rule, means in r["scopes"].items()
+            ]
+            parts.append(_markdown(["", "1 step", "5 steps"], lines))
+    return "".join(parts)
 
 
 def _verdict(rows: Rows) -> str:

@@ -62,6 +62,8 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
     [
         ("sine", ["train.rule_lr=0.001"]),
         ("sine", ["prune.sparsity=0.5", "prune.schedule=iterative:0.25"]),
+        ("sine", ["prune.sparsity=0.5", "prune.schedule=iterative:0.25", "prune.pruner=anp"]),
+        ("sine", ["prune.sparsity=0.5", "prune.schedule=iterative:0.25", "prune.rewind=true"]),
         ("glyphs", ["train.strategy=second_order"]),
     ],
 )

@@ -5,6 +5,7 @@ Tasks are worked on in parallel and summed up in order, so the bits do not depen
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from regrow.errors import UnsupportedError
+from regrow.progress import Progress
 from regrow_trainer import curvature
 from regrow_trainer.batching import Workers
 from regrow_trainer.build import Built, open_data
@@ -114,13 +116,16 @@ def _curvatures(built: Built, state: State, pool: Workers, ranks: Ranks, asked: 
     # Reptile has no last step: what it learns from is the whole way.
     every = built.recipe.train.strategy == "reptile"
     sums: dict[str, list[Direct | Recursive]] = {}
-    for found in pool.stream(partial(_look, state, layers, asked, every), tasks):
-        for layer in layers:
-            z = found[layer.weight]
-            if layer.weight not in sums:
-                sums[layer.weight] = [_accumulator(asked, z.shape[1]) for _ in range(layer.groups)]
-            for total, inputs in zip(sums[layer.weight], z, strict=True):
-                total.add(inputs)
+    shown = Progress(len(tasks.support_x), "inputs", stream=None if ranks.leads else io.StringIO())
+    with shown as progress:
+        for done, found in enumerate(pool.stream(partial(_look, state, layers, asked, every), tasks), 1):
+            for layer in layers:
+                z = found[layer.weight]
+                if layer.weight not in sums:
+                    sums[layer.weight] = [_accumulator(asked, z.shape[1]) for _ in range(layer.groups)]
+                for total, inputs in zip(sums[layer.weight], z, strict=True):
+                    total.add(inputs)
+            progress.update(done)
     return Seen(layers, {n: tuple(_shared(t, ranks).done() for t in totals) for n, totals in sums.items()})
 
 
