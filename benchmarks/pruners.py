@@ -66,9 +66,9 @@ ONE_TASK = ("train.task_pool=1", "train.tasks=1", "train.chunk=1")
 METHODS: dict[str, Method] = {
     "random": Method({"pruner": "random"}, at=(0.5, 0.85)),
     "magnitude": Method({"pruner": "magnitude"}),
-    "magnitude, one task": Method({"pruner": "magnitude"}, ONE_TASK),
+    "magnitude, one task": Method({"pruner": "magnitude"}, ONE_TASK, at=(0.5, 0.85, 0.95)),
     "L-OBS": Method({"pruner": "l-obs", "args": {"tasks": 64}}),
-    "L-OBS, one task": Method({"pruner": "l-obs", "args": {"tasks": 1}}, ONE_TASK),
+    "L-OBS, one task": Method({"pruner": "l-obs", "args": {"tasks": 1}}, ONE_TASK, at=(0.5, 0.85, 0.95)),
     "ANP": Method({"pruner": "anp", "args": {"tasks": 64}}),
     "ANP, not repaired": Method({"pruner": "anp", "args": {"tasks": 64, "repair": False}}, at=(0.85,)),
     "Fisher, global": Method({"pruner": "fisher", "scope": "global"}, at=(0.85, 0.95)),
@@ -282,7 +282,7 @@ def main() -> None:
     parser.add_argument("--record", type=Path, help="write the published record here when all rows are made")
     parser.add_argument("--data", choices=sorted(DATA), default="glyphs")
     parser.add_argument("--base", type=int, default=600, help="meta-iterations of the dense network (600)")
-    parser.add_argument("--retrain", type=int, default=200, help="meta-iterations of every row (200)")
+    parser.add_argument("--retrain", type=int, default=150, help="meta-iterations of every row (150)")
     parser.add_argument("--episodes", type=int, default=200, help="paired test episodes (200)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int)

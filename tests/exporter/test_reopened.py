@@ -123,6 +123,30 @@ def test_a_device_moves_the_complement(dense: Checkpoint, tmp_path: Path, scope:
         np.testing.assert_allclose(value, wanted[name].numpy(), rtol=2e-3, atol=2e-4)
 
 
+@pytest.mark.parametrize("engine", available())
+def test_a_channel_without_weights_grows_again(dense: Checkpoint, tmp_path: Path, engine: str) -> None:
+    made = ticket(dense, tmp_path / "ticket", "prune.device=strict", "train.iterations=0")
+    name = CONVOLUTIONS[1]
+    for arrays in (made.masks, made.params):
+        arrays[name] = arrays[name].copy()
+        arrays[name][2] = 0
+    # At a shift of zero the ReLU behind would let no gradient through.
+    made.params["blocks.1.norm.bias"] = np.full_like(made.params["blocks.1.norm.bias"], 0.5)
+    path, bundle = tmp_path / "made.safetensors", tmp_path / "made.regrow"
+    checkpoint.write(path, made)
+    export_checkpoint(path, bundle, steps=1)
+    session = regrow.open(bundle, engine=engine).session()
+    episode = sample(open_source("glyphs:test", classes=8, samples=6), 3, 1, 2, 0, 0)
+    session.adapt(episode.support_x, episode.support_y)
+    assert session.parameters[name].shape == made.params[name].shape
+    built = rebuild(made, "made")
+    x, y = torch.from_numpy(episode.support_x), torch.from_numpy(episode.support_y)
+    params, meta = to_tensors(made.params), to_tensors(made.meta)
+    wanted = built.learner.adapt(params, meta, moves(made), x, y, 1)[name][2]
+    assert wanted.any()
+    np.testing.assert_allclose(session.parameters[name][2], wanted.numpy(), rtol=5e-3, atol=5e-3)
+
+
 def test_nothing_pruned_is_nothing_that_moves(dense: Checkpoint, tmp_path: Path) -> None:
     made = ticket(dense, tmp_path / "ticket", "prune.sparsity=0.0", "prune.device=strict")
     built = rebuild(made, "made")

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from regrow.errors import UnsupportedError
 from regrow.select import select
-from regrow_trainer.curvature import Curvature
 from regrow_trainer.tables import follow, parameters_of, path_of
 from regrow_trainer.tensors import Tensors
 
@@ -117,4 +116,4 @@ def prunable(params: Mapping[str, Tensor]) -> tuple[str, ...]:
     return names
 
 
-__all__ = ["PRUNERS", "Asked", "Curvature", "Evidence", "Judgement", "Pruner", "Scope", "prunable", "pruner"]
+__all__ = ["PRUNERS", "Asked", "Evidence", "Judgement", "Pruner", "Scope", "prunable", "pruner"]
