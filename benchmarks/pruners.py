@@ -12,19 +12,17 @@ pictures from a record.
 
 import argparse
 import json
-import os
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.growth import measured_rounds, watched
+from benchmarks.pruners_methods import DATA, METHODS, SPARSITIES, Method
 from benchmarks.pruners_page import write_page
 from regrow import checkpoint
 from regrow.bench.machine import describe
@@ -43,44 +41,7 @@ from regrow_trainer.tensors import to_tensors
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES, DOCS = ROOT / "recipes", ROOT / "docs"
-SPARSITIES = (0.3, 0.5, 0.8, 0.85, 0.9, 0.95)
 SHOWN = 0.85  # what of each layer is left then is drawn
-DATA: dict[str, list[str]] = {
-    "glyphs": [],
-    "omniglot": [f"data.{part}=omniglot:{split}" for part, split in
-                 (("train", "train"), ("validation", "val"), ("test", "test"))],
-}  # fmt: skip
-
-
-class Method(NamedTuple):
-    """The keys of [prune], those of the rest of the recipe, and at which sparsities it is run."""
-
-    prune: dict[str, Any]
-    sets: tuple[str, ...] = ()
-    at: Sequence[float] = SPARSITIES  # the controls' may be fewer
-    channels: bool = False
-    longer: bool = False  # it begins anew, so it gets the dense network's training on top
-
-
-ONE_TASK = ("train.task_pool=1", "train.tasks=1", "train.chunk=1")
-METHODS: dict[str, Method] = {
-    "random": Method({"pruner": "random"}, at=(0.5, 0.85)),
-    "magnitude": Method({"pruner": "magnitude"}),
-    "magnitude, one task": Method({"pruner": "magnitude"}, ONE_TASK, at=(0.5, 0.85, 0.95)),
-    "L-OBS": Method({"pruner": "l-obs", "args": {"tasks": 64}}),
-    "L-OBS, one task": Method({"pruner": "l-obs", "args": {"tasks": 1}}, ONE_TASK, at=(0.5, 0.85, 0.95)),
-    "ANP": Method({"pruner": "anp", "args": {"tasks": 64}}),
-    "ANP, not repaired": Method({"pruner": "anp", "args": {"tasks": 64, "repair": False}}, at=(0.85,)),
-    "Fisher, global": Method({"pruner": "fisher", "scope": "global"}, at=(0.85, 0.95)),
-    "Meta-LTH": Method(
-        {"pruner": "magnitude", "schedule": "oneshot", "rewind": True},
-        ("learner.adaptable=['*']",),
-        at=(0.9,),
-        longer=True,
-    ),
-    "channels, Taylor": Method({"pruner": "taylor"}, at=(0.5, 0.8), channels=True),
-    "channels, ANP": Method({"pruner": "anp", "args": {"tasks": 64}}, at=(0.5, 0.8), channels=True),
-}
 
 
 class Bench:
@@ -226,52 +187,10 @@ def accuracy(made: Checkpoint, episodes: int, workers: int | None) -> Evaluation
         return Evaluation(pool.each(score, tasks).double().numpy())
 
 
-@contextmanager
-def watched() -> Iterator[list[int]]:
-    """By how many bytes this process grew while the block ran, at most; sampled."""
-    grown, ended, before = [0], threading.Event(), _resident()
-
-    def watch() -> None:
-        while not ended.wait(0.002):
-            grown[0] = max(grown[0], _resident() - before)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield grown
-    finally:
-        ended.set()
-        thread.join()
-
-
-@contextmanager
-def measured_rounds() -> Iterator[list[int]]:
-    """The same for every round of pruning of the runs inside."""
-    grown: list[int] = []
-    plain = training.prune_round
-
-    def round_(*args: Any) -> Any:
-        with watched() as most:
-            made = plain(*args)
-        grown.append(max(most))
-        return made
-
-    training.prune_round = round_
-    try:
-        yield grown
-    finally:
-        training.prune_round = plain
-
-
 def _map(mask: torch.Tensor) -> list[str]:
     """A row per output, a digit per input: how many of a kernel's weights are left."""
     counts = mask.flatten(2).sum(2) if mask.dim() > 2 else mask.int()
     return ["".join(str(min(9, int(v))) for v in row) for row in counts]
-
-
-def _resident() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> None:
