@@ -5,8 +5,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from regrow_trainer import training
+from regrow_trainer.pruning import prune_round
 
 
 @contextmanager
@@ -31,19 +33,15 @@ def watched() -> Iterator[list[int]]:
 def measured_rounds() -> Iterator[list[int]]:
     """The same for every round of pruning of the runs inside."""
     grown: list[int] = []
-    plain = training.prune_round
 
     def round_(*args: Any) -> Any:
         with watched() as most:
-            made = plain(*args)
+            made = prune_round(*args)
         grown.append(max(most))
         return made
 
-    training.prune_round = round_
-    try:
+    with patch.object(training, "prune_round", round_):
         yield grown
-    finally:
-        training.prune_round = plain
 
 
 def _resident() -> int:
