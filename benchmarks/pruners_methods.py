@@ -30,6 +30,7 @@ METHODS: dict[str, Method] = {
     "L-OBS, one task": Method({"pruner": "l-obs", "args": {"tasks": 1}}, ONE_TASK, at=(0.5, 0.85, 0.95)),
     "ANP": Method({"pruner": "anp", "args": {"tasks": 64}}),
     "ANP, not repaired": Method({"pruner": "anp", "args": {"tasks": 64, "repair": False}}, at=(0.85,)),
+    "ANP, global": Method({"pruner": "anp", "args": {"tasks": 64}, "scope": "global"}, at=(0.85, 0.95)),
     "Fisher, global": Method({"pruner": "fisher", "scope": "global"}, at=(0.85, 0.95)),
     "Meta-LTH": Method(
         {"pruner": "magnitude", "schedule": "oneshot", "rewind": True},

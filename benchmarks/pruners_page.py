@@ -183,7 +183,8 @@ def _verdict(rows: Rows) -> str:
                 f"It {better} {what} under the same retraining." if gap["real"]
                 else f"**{what} under the same retraining catches up with it**: the difference may be chance."
             )  # fmt: skip
-    return " ".join(said)
+    best = max((r["mean"], key) for key, r in rows.items() if key.endswith("@0.85"))[1]
+    return " ".join([*said, f"The most accurate at 85 % is {best.partition('@')[0]}."])
 
 
 def _costs(rows: Rows) -> str:

@@ -45,5 +45,7 @@ def row(mean: float, low: float, high: float) -> dict[str, Any]:
 def test_the_verdict_follows_the_figures(
     dense: dict[str, Any], rival: dict[str, Any], words: list[str]
 ) -> None:
-    rows = {"ANP@0.85": {"against": {"dense": dense, "L-OBS": rival}}}
-    assert all(w in pruners_page._verdict(rows) for w in words)
+    rows = {"ANP@0.85": {"mean": 0.8, "against": {"dense": dense, "L-OBS": rival}}, "x@0.85": {"mean": 0.9}}
+    said = pruners_page._verdict(rows)
+    assert all(w in said for w in words)
+    assert said.endswith("The most accurate at 85 % is x.")
