@@ -11,7 +11,7 @@ from regrow.cli.command import Command, add_force, emit, human_bytes, refuse_ove
 from regrow.cli.inspect import sparse_bytes, sparse_text
 from regrow.errors import UnsupportedError
 from regrow_exporter.stages import Shown, Stages
-from regrow_exporter.tables import accuracy, choice_tables
+from regrow_exporter.tables import accuracy, choice_tables, cost_rows
 
 if TYPE_CHECKING:
     from regrow_exporter.measure import Episodes
@@ -46,6 +46,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbone", metavar="PATH", help="code outside the trainer that the checkpoint may use"
     )
+    parser.add_argument("--dynamic", action="store_true", help="take the LSTM of dmsgd or m2sgd along "
+                        "(default: freeze the rates, which needs no memory and no LSTM)")  # fmt: skip
     metric = parser.add_argument_group("for a metric head, such as --rule prototype")
     metric.add_argument("--head", metavar="LAYER", default="@head",
                         help="the last layer, which it replaces (default: @head, the one called head, else "
@@ -102,6 +104,7 @@ def _run(args: argparse.Namespace) -> int:
         "verification": manifest.verification,
         "accuracy": manifest.provenance["accuracy"],
         "choice": made.choice,
+        "costs": made.costs,
         "seconds": round(time.monotonic() - began, 2),
     }
     emit(args, data, _text(made))
@@ -126,6 +129,7 @@ def _text(made: Exported) -> str:
     for name, e in checks["engines"].items():
         lost = f"{e[key]:.1e} (torch fp32 loses {e[f'{key}_torch']:.1e})"
         rows.append((f"{name} engine, {what}", lost))
+    rows += cost_rows(made.costs, made.manifest.provenance)
     rows.append(("accuracy", accuracy(made.manifest.provenance["accuracy"])))
     return "\n\n".join([*choice_tables(made.choice), table(rows)])
 
@@ -166,6 +170,7 @@ def _export_checkpoint(args: argparse.Namespace, stages: Stages) -> Exported:
         episodes=_episodes(args, "validation"),
         onnx=args.onnx,
         backbone=args.backbone,
+        dynamic=args.dynamic,
         stages=stages,
     )
 
@@ -198,6 +203,8 @@ def _export_module(args: argparse.Namespace, stages: Stages) -> Exported:
     from regrow_exporter.masks import load_state
     from regrow_exporter.resolve import resolve
 
+    if args.dynamic:
+        raise UnsupportedError("export: --dynamic is for a checkpoint; a module takes the rule as it is")
     if not args.example:
         raise UnsupportedError("export: a module needs --example, a few real samples (.npy or .npz with x)")
     module = resolve(args.model, named_by_user=True)()

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ class Oracle:
     params: dict[str, NDArray[Any]]
     losses: tuple[float, ...]
     output: NDArray[Any]
+    state: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 def oracle(
@@ -57,7 +58,7 @@ def oracle(
         with torch.no_grad():
             output = functional_call(module, {**fixed, **params}, (inputs,)).numpy()
     final = {n: p.detach().numpy() for n, p in params.items()}
-    return Oracle(losses[0], first, final, tuple(losses), output)
+    return Oracle(losses[0], first, final, tuple(losses), output, state)
 
 
 def fitted_oracle(

@@ -19,6 +19,7 @@ from regrow.values import Values
 from regrow_exporter.budget import candidates, parse_budget
 from regrow_exporter.capture import NO_ARGS, Captured, labelled, loss_function, loss_options
 from regrow_exporter.choose import Chosen, check_open, choose, measured_drafts, stated
+from regrow_exporter.costs import counted
 from regrow_exporter.draft import Draft
 from regrow_exporter.learners import Moving, check_head, fitting, is_metric, make_rule, stepping
 from regrow_exporter.masks import merged
@@ -49,6 +50,7 @@ class Exported:
     bytes: int
     dense_onnx_bytes: int
     choice: dict[str, Any]  # the tables that were chosen from, times included
+    costs: dict[str, dict[str, int]]  # of a step of the rule, and of regrowing what was pruned
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +221,8 @@ def _finish(
         kept = {n: m.numpy() for n, m in job.moving.masks.items()}
         write_onnx(Path(onnx), made.programs, made.env, manifest, kept)
     stages.at(f"wrote {path}", 1.0)
-    return Exported(path, digest, manifest, path.stat().st_size, dense, chosen.record)
+    costs = counted(made, job.moving)
+    return Exported(path, digest, manifest, path.stat().st_size, dense, chosen.record, costs)
 
 
 def _check_choices(precision: str, update: str, loss: str, steps: int, example: torch.Tensor) -> None:

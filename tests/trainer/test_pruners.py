@@ -25,7 +25,7 @@ def evidence(params: Tensors, masks: Tensors | None = None) -> Evidence:
     def never(asked: object) -> Any:
         raise AssertionError("not asked for")
 
-    return Evidence(params, prunable(params), masks or {}, 0, gradients, never)
+    return Evidence(params, prunable(params), masks or {}, 0, gradients, never, lambda: never(None))
 
 
 def masks_by(name: str, params: Tensors, masks: Tensors, sparsity: float, scope: Scope) -> Tensors:

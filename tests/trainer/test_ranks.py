@@ -65,11 +65,12 @@ def test_a_process_without_work_is_refused(make_recipe: Callable[..., Any]) -> N
         Ranks(0, 4).check(make_recipe("sine"))
 
 
+@pytest.mark.parametrize("strategy", ["second_order", pytest.param("unrolled", marks=pytest.mark.slow)])
 def test_two_processes_go_on_where_one_was_interrupted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
 ) -> None:
     recipe = tmp_path / "shared.toml"
-    recipe.write_text(RECIPE)
+    recipe.write_text(RECIPE.replace("second_order", strategy))
     whole = train(load_recipe(recipe), tmp_path / "whole", workers=1)
 
     class Interrupting(Progress):

@@ -24,6 +24,7 @@ from regrow_trainer.feed import EVIDENCE, TRAIN, draw, stream_seed
 from regrow_trainer.learner import Learner, Task
 from regrow_trainer.pruners import Asked, Evidence, prunable
 from regrow_trainer.ranks import Ranks
+from regrow_trainer.rates import last_rates
 from regrow_trainer.state import State
 from regrow_trainer.tensors import Tensors
 
@@ -39,6 +40,7 @@ def evidence(built: Built, state: State, pool: Workers, ranks: Ranks) -> Evidenc
         built.recipe.seed,
         partial(_gradients, built, state, pool, ranks),
         partial(_curvatures, built, state, pool, ranks),
+        partial(_rates, built, state, pool, ranks),
     )
 
 
@@ -103,6 +105,12 @@ def _gradients(
         return {n: function(g) for n, g in estimate(learner, params, meta, masks, task).params.items()}
 
     return pool.mean(one, _tasks(built, ranks, _GRADIENT_TASKS))
+
+
+def _rates(built: Built, state: State, pool: Workers, ranks: Ranks) -> Tensors:
+    given = (state.params, state.meta, state.masks)
+    tasks = _tasks(built, ranks, _GRADIENT_TASKS)
+    return pool.mean(lambda learner, task: last_rates(learner, *given, task), tasks)
 
 
 def _curvatures(built: Built, state: State, pool: Workers, ranks: Ranks, asked: Asked) -> Seen:

@@ -21,6 +21,7 @@ class Method(NamedTuple):
     paper: str
 
 
+_M2SGD = "M2SGD: learning to learn important weights. CVPR workshops 2020"
 METHODS = (
     Method(
         "MAML", ("glyphs-5w1s-maml", "sine-maml"), "Finn, Abbeel, Levine: Model-agnostic meta-learning. 2017"
@@ -50,8 +51,47 @@ METHODS = (
         "Rajasegaran et al.: Meta-learning the learning trends shared across tasks. 2020",
     ),
     Method("BMP", ("glyphs-5w1s-bmp",), "Generating efficient meta-subnets (supplement). WACV 2023"),
+    Method(
+        "LSTM optimiser",
+        ("glyphs-10w20s-lstm",),
+        "Andrychowicz et al.: Learning to learn by gradient descent by gradient descent. 2016",
+    ),
+    Method("Meta-SGD, as an optimiser", ("glyphs-10w20s-meta-sgd",), _M2SGD),
+    Method("DMSGD", ("glyphs-10w20s-dmsgd", "sine-dmsgd"), _M2SGD),
+    Method("M2SGD", ("glyphs-10w20s-m2sgd", "sine-m2sgd"), _M2SGD),
     Method("MMSUP", ("glyphs-5w1s-mmsup",), "Generating efficient meta-subnets (supplement). WACV 2023"),
 )
+
+LEARNED = """
+## Learned optimisers
+
+`lstm_optimiser`, `dmsgd` and `m2sgd` are rules as the others are: pure functions, which a few-shot strategy
+(`second_order`, `first_order`) trains together with the start, and which the exporter captures. The
+strategy `unrolled` trains them, or the rates of `meta_sgd`, for whole trainings of networks that begin at
+random: an iteration is `tasks` trajectories of `train.steps` (else `learner.steps`) steps over a support
+set of their own, `batch` samples at a time. After every `window` of steps the rule's tensors take one step
+of Adam along the gradient of the window's losses, the learner's own gradients taken as constants; `scale`
+draws how large the weights look to the rule. Nothing is learned about where a learner begins, and
+`train.lr` plays no part.
+
+A rate of DMSGD is `ReLU(beta + gamma tanh(U h))`: static, plus what an LSTM makes of the gradients. M2SGD
+also sets weights to zero whose rate is not above `xi`, at every step anew; trajectories are trained without
+that mask unless `strategy_args` says `masked = true`. In the form `global`, which the published tables were
+made with, one LSTM reads the network as a whole; in `coordinate` every weight has a memory of its own.
+
+`regrow export` freezes such rates: it adapts to five validation episodes, keeps the median of every
+weight's last rate, and writes Meta-SGD with those rates, for M2SGD with the mask of the weights that stay.
+Such a bundle carries no LSTM, no state, and its mask does not change from step to step. `--dynamic` takes
+the LSTM along instead. The export prints what a step of either costs beside the gradient. `lstm_optimiser`
+has no rates and always goes whole.
+
+Measured with controls (`benchmarks.learned_optimisers`, the table in [decisions](decisions.md)): on
+Fashion-MNIST frozen rates lose nothing against the LSTM, and M2SGD's changing mask loses much; but no learned
+optimiser beats gradient descent at a tuned rate, nor M2SGD a tuned rate under random masks as dense.
+
+`regrow prune --pruner m2sgd` (in a recipe `prune.pruner`) removes the weights of the lowest rates up to a
+sparsity.
+"""
 
 INTRO = """# Methods
 
@@ -69,7 +109,7 @@ _TELLING = ("strategy_args", "optimiser", "multi_step", "hold", "rule_lr")
 def document() -> str:
     """The whole page."""
     rows = [_row(method, name) for method in METHODS for name in method.recipes]
-    return INTRO + "\n".join(rows) + "\n"
+    return INTRO + "\n".join(rows) + "\n" + LEARNED
 
 
 def _row(method: Method, name: str) -> str:

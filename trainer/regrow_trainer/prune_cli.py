@@ -30,8 +30,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--pruner",
         default="magnitude",
         metavar="NAME",
-        help="random, magnitude (default), lamp, fisher, taylor, l-obs, anp, meta-lth; mmsup or bmp for a "
-        "checkpoint that learned its own subnetwork; or package.module:function",
+        help="random, magnitude (default), lamp, fisher, taylor, l-obs, anp, m2sgd, meta-lth; mmsup or bmp "
+        "for a checkpoint that learned its own subnetwork; or package.module:function",
     )
     how_much = parser.add_mutually_exclusive_group()
     how_much.add_argument("--sparsity", type=float, help=f"share of the weights to remove ({SPARSITY})")

@@ -36,7 +36,9 @@ from regrow_trainer.rundir import RunDir, open_run
 from regrow_trainer.schedule import learning_rate, rounds, step_shares
 from regrow_trainer.state import Best, State, fresh, restore
 from regrow_trainer.strategies import Strategy
+from regrow_trainer.strategies.unrolled import Unrolled
 from regrow_trainer.tensors import Tensors, to_tensors, zero
+from regrow_trainer.trajectories import walked
 
 _METRICS_EVERY = 10
 
@@ -191,9 +193,13 @@ class _Run:
         began = time.monotonic()
         params, meta, masks = state.params, state.meta, state.masks
         estimate = self._estimate(state.iteration)
-        out = pool.mean(lambda learner, task: estimate(learner, params, meta, masks, task), tasks)
-        state = self._step(state, out.params, out.meta)
-        loss, accuracy = float(out.loss), float(out.accuracy)
+        if isinstance(estimate, Unrolled):
+            state, scores = walked(self.built, estimate, state, tasks, pool, self.ranks, self._step)
+            loss, accuracy = float(scores.loss), float(scores.accuracy)
+        else:
+            out = pool.mean(lambda learner, task: estimate(learner, params, meta, masks, task), tasks)
+            state = self._step(state, out.params, out.meta)
+            loss, accuracy = float(out.loss), float(out.accuracy)
         speed = self.options.tasks / (time.monotonic() - began)
         figures = {**self._figures(loss, accuracy), "tasks_per_s": speed}
         show(state.iteration, **{name: value for name, value in figures.items() if value is not None})

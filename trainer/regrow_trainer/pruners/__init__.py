@@ -20,6 +20,7 @@ PRUNERS: dict[str, str] = {
     "fisher": "regrow_trainer.pruners.fisher:fisher",
     "l-obs": "regrow_trainer.pruners.surgeon:l_obs",
     "lamp": "regrow_trainer.pruners.lamp:lamp",
+    "m2sgd": "regrow_trainer.pruners.m2sgd:m2sgd",
     "magnitude": "regrow_trainer.pruners.magnitude:magnitude",
     "random": "regrow_trainer.pruners.random:random",
     "taylor": "regrow_trainer.pruners.taylor:taylor",
@@ -48,6 +49,7 @@ class Evidence:
     seed: int
     gradients: Callable[[Callable[[Tensor], Tensor]], Tensors]  # mean of a function of the meta-gradients
     curvatures: Callable[[Asked], Curvatures]
+    rates: Callable[[], Tensors]  # mean rate of every weight after adapting to some tasks
 
     @property
     def weights(self) -> Tensors:

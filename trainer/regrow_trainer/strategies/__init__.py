@@ -19,6 +19,7 @@ STRATEGIES: dict[str, str] = {
     "first_order": "regrow_trainer.strategies.first_order:first_order",
     "reptile": "regrow_trainer.strategies.reptile:reptile",
     "second_order": "regrow_trainer.strategies.second_order:second_order",
+    "unrolled": "regrow_trainer.strategies.unrolled:Unrolled",
 }
 
 
@@ -51,7 +52,7 @@ def strategy(
     `shared`: it will be given `shares`.
     """
     path = path_of("strategy", name, STRATEGIES)
-    found: Strategy = follow("strategy", path)
+    found: Any = follow("strategy", path)
     known = parameters_of("strategy", path)
     options = [n for n, p in known.items() if p.kind is p.KEYWORD_ONLY]
     wrong = sorted(set(args or {}) - set(options))
@@ -64,6 +65,9 @@ def strategy(
             f"strategy: {name} does not look at the query loss, expected one that does for "
             "train.multi_step; use second_order or first_order"
         )
+    if isinstance(found, type):  # of trajectories, which know their own steps
+        made: Strategy = found(**(args or {}))
+        return made
     chosen: Strategy = partial(found, **args) if args else found
     return partial(_with_steps, chosen, steps) if steps else chosen
 
