@@ -44,6 +44,12 @@ class Bundle:
     state: dict[str, Array]
     statistics: dict[str, Array]
 
+    def moves(self, entry: Parameter) -> Mask:
+        """The positions of a masked parameter that an update may move."""
+        # A tensor stored dense has every position kept.
+        kept = self.kept.get(entry.name, np.ones(entry.shape, np.bool_))
+        return kept if entry.adaptable == "kept" else ~kept
+
     def graph(self, name: str) -> bytes:
         """The unpacked ONNX graph `name` ("predict", "adapt")."""
         return self._blob("graphs", self.manifest.graphs, name)

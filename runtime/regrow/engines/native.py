@@ -186,12 +186,11 @@ def _fixed(name: str, plan: Plan, bundle: Bundle) -> Array | None:
     if name in plan.lists:
         return plan.lists[name]
     kind, _, rest = name.partition(":")
-    moving = {p.name: p.adaptable for p in bundle.manifest.parameters}
+    entries = {p.name: p for p in bundle.manifest.parameters}
     if kind == "meta":
         return np.ascontiguousarray(bundle.meta[rest])
     if kind == "mask":
-        kept = bundle.kept.get(rest, np.ones(bundle.params[rest].shape, np.bool_))
-        return np.ascontiguousarray(kept if moving[rest] == "kept" else ~kept)
-    if moving.get(name) == "none":
+        return np.ascontiguousarray(bundle.moves(entries[rest]))
+    if name in entries and entries[name].adaptable == "none":
         return np.ascontiguousarray(bundle.params[name])
     return None

@@ -202,9 +202,7 @@ def _binding(bundle: Bundle, external: str, place: str) -> Array:
     elif kind == "meta" and name in bundle.meta:
         array = bundle.meta[name]
     elif kind == "mask" and name in masked:
-        # A tensor stored dense has every position kept.
-        kept = bundle.kept.get(name, np.ones(masked[name].shape, np.bool_))
-        array = kept if masked[name].adaptable == "kept" else ~kept
+        array = bundle.moves(masked[name])
     else:
         raise BundleError(
             f"{place}: initializer {external!r} names nothing in the bundle, expected frozen:, meta: or "
