@@ -39,7 +39,7 @@ def export_checkpoint(
     head: str | None = HEAD,
     ways: int | None = None,
     steps: int | None = None,
-    update: Positions = "kept",
+    update: Positions | None = None,
     precision: Values | Literal["auto"] = "fp32",
     max_drop: float = 0.5,
     budget: str | Sequence[str] = (),
@@ -61,6 +61,7 @@ def export_checkpoint(
     stages = stages or Silent()
     stages.at("reading the checkpoint", 0.0)
     ckpt = checkpoint.read(path)
+    update = update or ckpt.update
     module = _rebuild(ckpt, backbone, os.fspath(path))
     needed = precision == "auto" or bool(budget)
     own = str(ckpt.rule["path"])

@@ -29,8 +29,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, help="adaptation steps on the device (default: the checkpoint's, else 5)"
     )
-    parser.add_argument("--update", choices=("kept", "pruned", "all"), default="kept",
-                        help="which positions of a masked tensor may move (default: kept)")  # fmt: skip
+    parser.add_argument("--update", choices=("kept", "pruned", "all"),
+                        help="which positions of a masked tensor may move (default: the checkpoint's, else "
+                        "kept)")  # fmt: skip
     parser.add_argument("--precision", default="fp32", metavar="NAME",
                         help="how weights are stored: fp32 (default), fp16, int8 with channel scales, or "
                         "auto, the smallest that keeps to --max-drop")  # fmt: skip
@@ -259,7 +260,7 @@ def _export_module(args: argparse.Namespace, stages: Stages) -> Exported:
         loss=args.loss,
         loss_args=_loss_args(args),
         masks=_masks(args.masks),
-        update=args.update,
+        update=args.update or "kept",
         precision=args.precision,
         max_drop=args.max_drop,
         budget=args.budget or (),

@@ -18,10 +18,12 @@ from regrow.manifest import BATCH_NORMS, BatchNorm, InputSpec
 
 Array = NDArray[Any]
 Loss = Literal["cross_entropy", "mse"]
+Update = Literal["kept", "pruned"]
 
 METADATA_KEY = "regrow_checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 knew no `update`
 LOSSES: tuple[Loss, ...] = ("cross_entropy", "mse")
+UPDATES: tuple[Update, ...] = ("kept", "pruned")
 _GROUPS = {"params": "param", "masks": "mask", "meta": "meta", "extra": "extra"}
 
 
@@ -44,6 +46,7 @@ class Checkpoint:
     provenance: dict[str, Any]
     recipe: dict[str, Any]
     iteration: int
+    update: Update = "kept"  # which positions of masked tensors a device moves
 
 
 def write(path: StrPath, ckpt: Checkpoint) -> str:
@@ -65,6 +68,7 @@ def write(path: StrPath, ckpt: Checkpoint) -> str:
         "provenance": manifest.plain(ckpt.provenance),
         "recipe": manifest.plain(ckpt.recipe),
         "iteration": ckpt.iteration,
+        "update": ckpt.update,
         **{key: list(group) for key, group in groups.items()},
     }
     text = dumps(data, str(path))
@@ -81,7 +85,7 @@ def read(path: StrPath) -> Checkpoint:
 def _assemble(path: str, text: str, tensors: Mapping[str, Array]) -> Checkpoint:
     place = f"{path}: checkpoint"
     top = Fields(loads(text.encode(errors="surrogatepass"), place), place)
-    manifest.check_version(top, FORMAT_VERSION)
+    version = manifest.check_version(top, FORMAT_VERSION)
     params = _group(path, top, "params", tensors)
     return Checkpoint(
         backbone=_definition(top, "backbone"),
@@ -99,6 +103,7 @@ def _assemble(path: str, text: str, tensors: Mapping[str, Array]) -> Checkpoint:
         provenance=top.free("provenance"),
         recipe=top.free("recipe"),
         iteration=top.integer("iteration"),
+        update="kept" if version == 1 else cast(Update, top.choice("update", UPDATES)),
     )
 
 

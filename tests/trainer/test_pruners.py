@@ -1,5 +1,9 @@
 """Masks: exact counts, nested rounds, the classifier spared."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -7,17 +11,25 @@ torch = pytest.importorskip("torch")
 from regrow.errors import UnsupportedError
 from regrow_trainer.backbones.conv4 import Conv4
 from regrow_trainer.learner import initial_params
-from regrow_trainer.pruners import Evidence, Scope, make_masks, prunable, pruner
+from regrow_trainer.pruners import PRUNERS, Evidence, Scope, prunable, pruner
+from regrow_trainer.pruners.masks import make_masks
 from regrow_trainer.tensors import Tensors, zero
 
 
+def evidence(params: Tensors, masks: Tensors | None = None) -> Evidence:
+    """Gradients are as large as the parameter's index in its tensor; nothing else may be asked for."""
+
+    def gradients(function: Callable[[torch.Tensor], torch.Tensor]) -> Tensors:
+        return {n: function(-torch.arange(p.numel()).view_as(p).double()) for n, p in params.items()}
+
+    def never(asked: object) -> Any:
+        raise AssertionError("not asked for")
+
+    return Evidence(params, prunable(params), masks or {}, 0, gradients, never, lambda: never(None))
+
+
 def masks_by(name: str, params: Tensors, masks: Tensors, sparsity: float, scope: Scope) -> Tensors:
-    """Gradients are as large as the parameter's index in its tensor."""
-
-    def squares() -> Tensors:
-        return {n: torch.arange(p.numel()).view_as(p).double() ** 2 for n, p in params.items()}
-
-    return make_masks(pruner(name), params, masks, sparsity, scope, squares)
+    return make_masks(pruner(name)(evidence(params, masks)).scores, masks, sparsity, scope)
 
 
 @pytest.fixture
@@ -78,20 +90,49 @@ def test_an_unknown_pruner_names_the_nearest(params: Tensors) -> None:
 
 def test_scores_by_hand() -> None:
     weights = {"a": torch.tensor([[3.0, -1.0], [0.0, 2.0]]), "b": torch.tensor([[0.0, 0.0]])}
-    squares = {"a": torch.tensor([[1.0, 16.0], [81.0, 0.0]]), "b": torch.tensor([[1.0, 1.0]])}
-    evidence = Evidence(weights, lambda: squares)
-    assert pruner("magnitude")(evidence)["a"].tolist() == [[3, 1], [0, 2]]
-    assert pruner("fisher")(evidence)["a"].tolist() == [[9, 4], [0, 0]]
+    slopes = {"a": torch.tensor([[1.0, -4.0], [9.0, 0.0]]), "b": torch.tensor([[1.0, 1.0]])}
+    found = replace(
+        evidence({**weights, "head.weight": torch.ones(2, 2)}),
+        gradients=lambda f: {n: f(g) for n, g in slopes.items()},
+    )
+    assert pruner("magnitude")(found).scores["a"].tolist() == [[3, 1], [0, 2]]
+    assert pruner("fisher")(found).scores["a"].tolist() == [[9, 4], [0, 0]]
+    assert pruner("taylor")(found).scores["a"].tolist() == [[3, 4], [0, 0]]
     # 9 / 9, 1 / (9 + 4 + 1), 0, 4 / (9 + 4)
-    assert pruner("lamp")(evidence)["a"].flatten().tolist() == pytest.approx([1, 1 / 14, 0, 4 / 13])
-    assert pruner("lamp")(evidence)["b"].tolist() == [[0, 0]]
+    lamp = pruner("lamp")(found).scores
+    assert lamp["a"].flatten().tolist() == pytest.approx([1, 1 / 14, 0, 4 / 13])
+    assert lamp["b"].tolist() == [[0, 0]]
+
+
+def test_chance_follows_the_seed_and_nothing_else(params: Tensors) -> None:
+    first, again = (pruner("random")(evidence(params)).scores for _ in range(2))
+    other = pruner("random")(replace(evidence(params), seed=1)).scores
+    assert all(torch.equal(first[n], again[n]) and not torch.equal(first[n], other[n]) for n in first)
 
 
 def test_gradients_are_only_computed_for_who_asks(params: Tensors) -> None:
-    def never() -> Tensors:
+    def never(function: object) -> Tensors:
         raise AssertionError("not asked for")
 
-    masks = make_masks(pruner("magnitude"), params, {}, 0.5, "layer", never)
-    assert set(masks) == set(prunable(params))
+    blind = replace(evidence(params), gradients=never)
+    assert set(pruner("magnitude")(blind).scores) == set(prunable(params))
     with pytest.raises(AssertionError, match="not asked for"):
-        make_masks(pruner("fisher"), params, {}, 0.5, "layer", never)
+        pruner("fisher")(blind)
+
+
+def test_masks_on_other_tensors_go_on(params: Tensors) -> None:
+    head = {"head.weight": torch.rand_like(params["head.weight"]) > 0.5}
+    made = masks_by("magnitude", params, head, 0.5, "layer")
+    assert torch.equal(made["head.weight"], head["head.weight"])
+    assert set(made) == {*prunable(params), "head.weight"}
+
+
+def test_what_makes_scales_of_a_context_is_spared() -> None:
+    module = Conv4((1, 28, 28), 5, width=4, context=3)
+    assert prunable(initial_params(module)) == tuple(f"blocks.{i}.conv.weight" for i in range(4))
+
+
+@pytest.mark.parametrize("name", sorted(PRUNERS))
+def test_an_argument_a_pruner_does_not_take_is_named(name: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"pruner: {name}: found depth; expected arguments"):
+        pruner(name, {"depth": 1})

@@ -43,7 +43,7 @@ def groups(c: Checkpoint) -> dict[str, Any]:
 
 def story(path: Path) -> list[dict[str, Any]]:
     """Metrics without the clock."""
-    return [{k: v for k, v in r.items() if k != "tasks_per_s"} for r in metrics.read(path)]
+    return [{k: v for k, v in r.items() if k not in ("tasks_per_s", "seconds")} for r in metrics.read(path)]
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
@@ -62,6 +62,8 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
     [
         ("sine", ["train.rule_lr=0.001"]),
         ("sine", ["prune.sparsity=0.5", "prune.schedule=iterative:0.25"]),
+        ("sine", ["prune.sparsity=0.5", "prune.schedule=iterative:0.25", "prune.pruner=anp"]),
+        ("sine", ["prune.sparsity=0.5", "prune.schedule=iterative:0.25", "prune.rewind=true"]),
         ("glyphs", ["train.strategy=second_order"]),
     ],
 )

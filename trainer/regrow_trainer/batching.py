@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Literal, TypeVar
 
@@ -46,8 +47,8 @@ class Workers:
         self._local = threading.local()
         self._threads_before = torch.get_num_threads()
         # A GPU takes its work from one thread.
-        threads = 1 if device.type == "cuda" else count or usable_cores()
-        self._pool = ThreadPoolExecutor(threads, "tasks", self._start_worker)
+        self._count = 1 if device.type == "cuda" else count or usable_cores()
+        self._pool = ThreadPoolExecutor(self._count, "tasks", self._start_worker)
 
     def _start_worker(self) -> None:
         # Workers share the cores; threads inside an operation would fight over them.
@@ -80,6 +81,21 @@ class Workers:
         total, count = self._ranks.total((_tree(_added, sums), own))
         made: Result = tree_map(lambda t: t / count, total)
         return made
+
+    def stream(self, function: Callable[..., Result], tasks: Task) -> Iterator[Result]:
+        """What `function` makes of each task, one after another; few results are in memory at a time."""
+        waiting: deque[Future[Result]] = deque()
+        for parts in zip(*tasks, strict=True):
+            waiting.append(
+                self._pool.submit(self._single, function, Task(*(put(t, self._device) for t in parts)))
+            )
+            if len(waiting) > self._count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _single(self, function: Callable[..., Result], task: Task) -> Result:
+        return function(self._local.learner, task)
 
     def _parts(self, tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
         moved = (torch.split(put(t, self._device), self._size) for t in tensors)

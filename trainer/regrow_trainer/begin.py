@@ -29,6 +29,8 @@ def begin(built: Built, start: Checkpoint | None) -> tuple[State, dict[str, Any]
         )
     before = start.provenance.get("meta_iterations", start.iteration)
     origin = {"recipe": start.provenance.get("recipe", ""), "meta_iterations": before}
+    known = {"seed": start.provenance.get("seed"), **start.provenance.get("origin", {})}
+    origin |= {key: known[key] for key in ("seed", "channels") if known.get(key) is not None}
     # Rates that were learned go with the weights, unless this recipe gives the rule other arguments.
     meta = to_tensors(start.meta) if start.rule == built.rule else built.meta(params)
     return fresh(params, meta, to_tensors(start.masks)), origin

@@ -17,12 +17,12 @@ from regrow.manifest import InputSpec
 from regrow.select import select
 from regrow_trainer import backbones, rules
 from regrow_trainer.learner import Learner, Loss, Policy, initial_params, make_learner
-from regrow_trainer.pruners import pruner
+from regrow_trainer.pruners import prunable, pruner
 from regrow_trainer.recipe import Recipe, parse_recipe
 from regrow_trainer.state import State, extra_of, fresh, progress_of
 from regrow_trainer.strategies import Strategy, strategy
 from regrow_trainer.tables import path_of
-from regrow_trainer.tensors import Tensors, to_arrays
+from regrow_trainer.tensors import Tensors, to_arrays, to_tensors
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def build(recipe: Recipe) -> Built:
     source = open_data(recipe, recipe.data.train)
     check_data(recipe, source)
     if recipe.prune is not None:
-        pruner(recipe.prune.pruner)
+        pruner(recipe.prune.pruner, recipe.prune.args)
     shape = tuple(source.sample_shape)
     outputs = recipe.data.n_way if source.task == "classification" else 1
     path, args = backbones.define(recipe.backbone.name, recipe.backbone.args, shape, outputs)
@@ -86,12 +86,48 @@ def build(recipe: Recipe) -> Built:
     estimate = strategy(train.strategy, train.strategy_args, train.steps, shared=train.multi_step > 0)
     shapes = {name: tuple(p.shape) for name, p in learner.module.named_parameters()}
     held = select(shapes, train.hold) if train.hold else ()
-    return Built(recipe, learner, estimate, named, rule, spec, outputs, held)
+    built = Built(recipe, learner, estimate, named, rule, spec, outputs, held)
+    _check_device(built)
+    return built
 
 
 def rebuild(checkpoint: Checkpoint, place: str) -> Built:
-    """The same from a checkpoint: its recipe is in it."""
-    return build(parse_recipe(checkpoint.recipe, place))
+    """The same from a checkpoint, its recipe being in it, as the device will adapt."""
+    built = build(parse_recipe(checkpoint.recipe, place))
+    shapes = {name: array.shape for name, array in checkpoint.params.items()}
+    return replace(built, learner=replace(built.learner, adaptable=select(shapes, checkpoint.adaptable)))
+
+
+def moves(checkpoint: Checkpoint) -> Tensors:
+    """True where a device may move a masked position."""
+    masks = to_tensors(checkpoint.masks)
+    return {name: ~mask for name, mask in masks.items()} if checkpoint.update == "pruned" else masks
+
+
+def device_patterns(built: Built) -> tuple[str, ...]:
+    """What adapts on the device: as in training, unless pruning reopens what it removed."""
+    plan, trained = built.recipe.prune, tuple(built.recipe.learner.adaptable)
+    if plan is None or plan.device == "kept":
+        return trained
+    if plan.device == "plus_unmasked":
+        return ("*",)
+    pruned = prunable(dict(built.learner.module.named_parameters()))
+    return pruned if plan.device == "strict" else (*pruned, "@head")
+
+
+def _check_device(built: Built) -> None:
+    """Rates of a rule that belong to single parameters fit only those it was trained with."""
+    params = initial_params(built.learner.module)
+    shapes = {name: tuple(p.shape) for name, p in params.items()}
+    chosen = select(shapes, device_patterns(built))
+    make = built.learner.rule.meta
+    sets = [make({n: params[n] for n in names}) for names in (built.learner.adaptable, chosen)]
+    one, other = ({n: t.shape for n, t in meta.items()} for meta in sets)
+    if one != other:
+        raise UnsupportedError(
+            f"recipe {built.recipe.name}: prune.device adapts other parameters than the rule "
+            f"{built.recipe.rule.name} has rates for, expected the same; use the rule sgd or device = 'kept'"
+        )
 
 
 def open_data(recipe: Recipe, name: str) -> Source:
@@ -117,7 +153,7 @@ def to_checkpoint(built: Built, state: State, origin: dict[str, Any], *, resumab
     return Checkpoint(
         backbone=built.backbone,
         rule=built.rule,
-        adaptable=tuple(recipe.learner.adaptable),
+        adaptable=device_patterns(built),
         steps=built.learner.steps,
         loss=loss,
         batch_norm=policy,
@@ -130,6 +166,7 @@ def to_checkpoint(built: Built, state: State, origin: dict[str, Any], *, resumab
         provenance=provenance(built, state, origin),
         recipe=recipe.model_dump(mode="json", exclude_none=True),
         iteration=state.iteration,
+        update="kept" if recipe.prune is None or recipe.prune.device == "kept" else "pruned",
     )
 
 
@@ -161,4 +198,4 @@ def sparsity_of(masks: Tensors) -> float:
     return 1 - kept / size if size else 0.0
 
 
-__all__ = ["Built", "build", "check_data", "open_data", "rebuild", "to_checkpoint"]
+__all__ = ["Built", "build", "check_data", "moves", "open_data", "rebuild", "to_checkpoint"]

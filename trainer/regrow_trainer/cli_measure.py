@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from regrow.cli.command import Command, emit, table
 from regrow.errors import RegrowError
+from regrow_trainer.run_cli import TORCH, positive
 
 if TYPE_CHECKING:
     from regrow.evaluate import Evaluation
-
-TORCH = (("torch", "train"), ("pydantic", "train"))
 
 
 def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -172,13 +171,6 @@ def need_torch() -> None:
             raise UnsupportedError(
                 f"evaluate: a checkpoint needs {module}, which is missing; pip install 'regrow[{extra}]'"
             )
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
 
 
 evaluate = Command(

@@ -20,7 +20,7 @@ from regrow.episodes.draws import Draws
 from regrow.evaluate import Evaluation, Metric
 from regrow.progress import Progress
 from regrow_trainer.batching import Workers
-from regrow_trainer.build import Built, rebuild
+from regrow_trainer.build import Built, moves, rebuild
 from regrow_trainer.feed import to_task
 from regrow_trainer.learner import Learner, Task
 from regrow_trainer.tensors import Tensors, to_tensors
@@ -67,7 +67,7 @@ def evaluate(
     """Adapt a fresh copy per episode under the checkpoint's own policy and score its queries."""
     built = rebuild(checkpoint, place)
     score = _Score(
-        built, to_tensors(checkpoint.params), to_tensors(checkpoint.meta), to_tensors(checkpoint.masks),
+        built, to_tensors(checkpoint.params), to_tensors(checkpoint.meta), moves(checkpoint),
         checkpoint.steps if steps is None else steps, sizes.n_way,
     )  # fmt: skip
     slabs = []

@@ -41,10 +41,13 @@ def _scaled(x: NDArray[np.float32], spec: Input) -> Tensor:
     return torch.from_numpy(x if spec == Input() else (x - np.float32(spec.mean)) / np.float32(spec.std))
 
 
-def draw(source: Source, data: Data, spec: Input, queries: int, seed: int, first: int, count: int) -> Task:
-    """Episodes `first` .. `first + count - 1` of a sampler seed as one batch."""
+def draw(
+    source: Source, data: Data, spec: Input, queries: int, seed: int, first: int, count: int, pool: int = 0
+) -> Task:
+    """Episodes `first` .. `first + count - 1` of a seed as one batch; of a pool, the same again and again."""
     sizes = (data.n_way, data.k_shot, queries, seed)
-    return to_task([sample(source, *sizes, index) for index in range(first, first + count)], spec)
+    indices = [i % pool if pool else i for i in range(first, first + count)]
+    return to_task([sample(source, *sizes, index) for index in indices], spec)
 
 
 @contextmanager
@@ -57,6 +60,7 @@ def batches(
     start: int,
     stop: int,
     part: tuple[int, int] | None = None,
+    pool: int = 0,
 ) -> Iterator[Iterator[Task]]:
     """An iterator over batches `start` .. `stop - 1`; leaving the block ends the thread.
 
@@ -78,7 +82,7 @@ def batches(
             for i in range(start, stop):
                 if ended.is_set():
                     return
-                offer(draw(source, data, spec, data.queries, seed, i * tasks + first, count))
+                offer(draw(source, data, spec, data.queries, seed, i * tasks + first, count, pool))
         except BaseException as error:
             offer(error)  # the consumer raises it
 

@@ -15,7 +15,7 @@ from regrow.checkpoint import Checkpoint
 from regrow.episodes import Source, sample
 from regrow.evaluate import Evaluation, Metric
 from regrow_trainer.batching import Workers
-from regrow_trainer.build import rebuild
+from regrow_trainer.build import moves, rebuild
 from regrow_trainer.evaluate import Sizes
 from regrow_trainer.feed import to_task
 from regrow_trainer.learner import Learner, Task
@@ -47,7 +47,7 @@ def evaluate_routers(
 
 def _column(checkpoint: Checkpoint, source: Source, sizes: Sizes, workers: int | None) -> tuple[Array, Array]:
     built = rebuild(checkpoint, "checkpoint")
-    params, meta, masks = (to_tensors(t) for t in (checkpoint.params, checkpoint.meta, checkpoint.masks))
+    params, meta, masks = to_tensors(checkpoint.params), to_tensors(checkpoint.meta), moves(checkpoint)
     shape = (sizes.n_way, sizes.k_shot, sizes.queries, sizes.seed)
     tasks = to_task([sample(source, *shape, i) for i in range(sizes.episodes)], built.recipe.input)
 

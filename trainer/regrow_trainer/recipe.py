@@ -65,9 +65,10 @@ class Training(_Part):
     """The outer loop: `tasks` per iteration, `chunk` of them as one batch on a core.
 
     `rule_lr` 0 keeps the rule's own rates as given; `clip` 0 does not clip; `steps` 0 trains with the
-    learner's; `multi_step` is how many iterations the query losses after earlier steps take to fade out, 0
-    where only the last counts; `hold` names parameters that only a device changes; with `dtype` "bf16" the
-    network computes meta-gradients in it, while weights, updates and validation stay in fp32.
+    learner's; `task_pool` is how many tasks there are to learn from, 0 for ever new ones; `multi_step` is
+    how many iterations the query losses after earlier steps take to fade out, 0 where only the last counts;
+    `hold` names parameters that only a device changes; with `dtype` "bf16" the network computes
+    meta-gradients in it, while weights, updates and validation stay in fp32.
     """
 
     strategy: str = "first_order"
@@ -78,6 +79,7 @@ class Training(_Part):
     optimiser: Literal["adam", "sgd"] = "adam"
     iterations: Natural
     tasks: Positive = 16
+    task_pool: Natural = 0
     lr: Rate = 1e-3
     rule_lr: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
@@ -98,12 +100,20 @@ class Validation(_Part):
 
 
 class Prune(_Part):
-    """Which weights stay; `schedule` is "oneshot" or "iterative:SHARE", a share of all weights per round."""
+    """Which weights stay; `schedule` is "oneshot" or "iterative:SHARE", a share of all weights per round.
+
+    `rewind` puts what stays back to the weights it had before any training. `device` says what the device
+    moves: the `kept` positions as in training, or the pruned ones, alone (`strict`), with the head, or with
+    everything that is not masked.
+    """
 
     pruner: str = "magnitude"
+    args: dict[str, Any] = {}
     sparsity: Annotated[float, Field(ge=0, lt=1)]
     scope: Literal["layer", "global"] = "layer"
     schedule: Annotated[str, Field(pattern=r"^(oneshot|iterative:0?\.[0-9]+)$")] = "oneshot"
+    rewind: bool = False
+    device: Literal["kept", "strict", "plus_head", "plus_unmasked"] = "kept"
 
 
 class Recipe(_Part):

@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,14 +25,13 @@ from regrow_trainer.batching import Workers
 from regrow_trainer.begin import begin, take_up
 from regrow_trainer.build import Built, build, open_data, to_checkpoint
 from regrow_trainer.device import Device, pick
-from regrow_trainer.feed import EVIDENCE, TRAIN, VALIDATION, batches, draw, stream_seed
+from regrow_trainer.feed import TRAIN, VALIDATION, batches, draw, stream_seed
 from regrow_trainer.heap import settle
 from regrow_trainer.learner import Learner, Scores, Task
 from regrow_trainer.metrics import Metrics
-from regrow_trainer.outer import OPTIMISERS, Moments, adam, scaled
-from regrow_trainer.pruners import make_masks, pruner
+from regrow_trainer.outer import OPTIMISERS, adam, scaled
+from regrow_trainer.pruning import prune_round
 from regrow_trainer.ranks import Ranks, joined
-from regrow_trainer.rates import last_rates
 from regrow_trainer.recipe import Recipe
 from regrow_trainer.rundir import RunDir, open_run
 from regrow_trainer.schedule import learning_rate, rounds, step_shares
@@ -44,7 +42,6 @@ from regrow_trainer.tensors import Tensors, zero
 from regrow_trainer.trajectories import walked
 
 _METRICS_EVERY = 10
-_EVIDENCE_TASKS = 128
 
 
 def train(
@@ -133,14 +130,16 @@ class _Run:
                     seen + state.iteration,
                     seen + total,
                     self.ranks.part(options.tasks),
+                    options.task_pool,
                 ) as feed,
             ):
                 progress.start_at(state.iteration)
-                if total == 0:
-                    state = self._validate(self._prune(state, pool), metrics, pool)
+                if total == 0 and not state.history:
+                    state = self._validate(self._prune(state, metrics, pool), metrics, pool)
                 while state.iteration < total and not self._stopped(state):
+                    # One expression: what is saved after Ctrl-C is not pruned twice.
                     state = self._iterate(
-                        self._prune(state, pool), next(feed), metrics, pool, progress.update
+                        self._prune(state, metrics, pool), next(feed), metrics, pool, progress.update
                     )
                     if time.monotonic() - saved > options.checkpoint_seconds:
                         self._save(state)
@@ -155,43 +154,16 @@ class _Run:
         patience = self.recipe.validation.patience
         return patience > 0 and state.stale >= patience
 
-    def _prune(self, state: State, pool: Workers) -> State:
-        """The rounds due at this iteration: masks from the weights, and what they remove forgotten."""
+    def _prune(self, state: State, metrics: Metrics, pool: Workers) -> State:
+        """The rounds due at this iteration."""
         for iteration, sparsity in self.rounds:
             plan = self.recipe.prune
             if plan is None or iteration != state.iteration:
                 continue
-            calls = (partial(self._squared_gradients, state, pool), partial(self._rates, state, pool))
-            given = (state.params, state.masks, sparsity, plan.scope, *calls)
-            masks = make_masks(pruner(plan.pruner), *given)
-            params = zero(masks, state.params)
-            # The moments of what stays are kept: a restart of Adam steps by the full rate in every weight,
-            # which nine rounds in a row do not survive (61 % against 86 % on glyphs).
-            moments = Moments(
-                zero(masks, state.moments.first), zero(masks, state.moments.second), state.moments.step
-            )
-            state = replace(state, params=params, masks=masks, moments=moments)
+            seed = self.origin.get("seed", self.recipe.seed)
+            state, told = prune_round(self.built, plan, state, sparsity, pool, self.ranks, seed)
+            metrics.write(told)
         return state
-
-    def _squared_gradients(self, state: State, pool: Workers) -> Tensors:
-        """Mean square of the meta-gradient over tasks that training does not see."""
-        params, meta, masks, estimate = state.params, state.meta, state.masks, self.built.strategy
-
-        def squares(learner: Learner, task: Task) -> Tensors:
-            own, rates = learner.spread(params), learner.spread(meta)
-            return {n: g * g for n, g in estimate(learner, own, rates, masks, task).params.items()}
-
-        return pool.mean(squares, self._evidence(), many=takes_many(estimate))
-
-    def _rates(self, state: State, pool: Workers) -> Tensors:
-        """Mean rate of every weight after adapting to the same tasks."""
-        given = (state.params, state.meta, state.masks)
-        return pool.mean(lambda learner, task: last_rates(learner, *given, task), self._evidence())
-
-    def _evidence(self) -> Task:
-        recipe, seed = self.recipe, stream_seed(self.recipe.seed, EVIDENCE)
-        source, part = open_data(recipe, recipe.data.train), self.ranks.part(_EVIDENCE_TASKS)
-        return draw(source, recipe.data, recipe.input, recipe.data.queries, seed, *part)
 
     def _iterate(
         self, state: State, tasks: Task, metrics: Metrics, pool: Workers, show: Callable[..., None]

@@ -108,12 +108,12 @@ def _run(step: Step, resume: bool) -> float:
     code = _start(step, ["--resume"] if resume else [])
     if code:
         raise RegrowError(
-            f"demo: step {step.name!r}: exit code {code}, expected 0; mend what it said above and run the "
-            "demo again: finished steps are reused"
+            f"step {step.name!r}: exit code {code}, expected 0; mend what it said above and run the same "
+            "command again: finished steps are reused"
         )
     missing = [path for path in step.files if not Path(path).exists()]
     if missing:
-        raise RegrowError(f"demo: step {step.name!r}: made no {missing[0]}, expected it; run the demo again")
+        raise RegrowError(f"step {step.name!r}: made no {missing[0]}, expected it; run the command again")
     return time.perf_counter() - began
 
 

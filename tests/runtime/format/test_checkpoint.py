@@ -31,6 +31,7 @@ GOOD = Checkpoint(
     provenance={"seed": 1},
     recipe={"data": {"source": "glyphs"}},
     iteration=12,
+    update="pruned",
 )
 GROUPS = ("params", "masks", "meta", "extra")
 
@@ -51,6 +52,16 @@ def test_round_trip(tmp_path: Path) -> None:
             assert found[name].tobytes() == want[name].tobytes()
 
 
+def test_the_first_version_knew_one_update_only(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    checkpoint.write(path, GOOD)
+    file = container.read(path)
+    data = {**json.loads(file.metadata[checkpoint.METADATA_KEY]), "format_version": 1}
+    del data["update"]
+    container.write(path, file.tensors, {checkpoint.METADATA_KEY: json.dumps(data)})
+    assert checkpoint.read(path).update == "kept"
+
+
 def test_groups_do_not_clash(tmp_path: Path) -> None:
     tensor = {"w": np.zeros(2, np.float32)}
     made = replace(GOOD, params=tensor, masks={}, meta={"w": np.ones(1, np.float32)}, extra=tensor)
@@ -61,7 +72,7 @@ def test_groups_do_not_clash(tmp_path: Path) -> None:
 
 Edit = Callable[[dict[str, Any]], object]
 BAD: list[tuple[Edit, str, str]] = [
-    (lambda c: c.update(format_version=2), "format_version", "pip install -U regrow"),
+    (lambda c: c.update(format_version=3), "format_version", "pip install -U regrow"),
     (lambda c: c.pop("recipe"), "recipe", "found nothing"),
     (lambda c: c["backbone"].update(path=3), "backbone.path", "a string"),
     (lambda c: c["rule"].pop("args"), "rule.args", "found nothing"),
@@ -73,6 +84,7 @@ BAD: list[tuple[Edit, str, str]] = [
     (lambda c: c.update(adaptable="head"), "adaptable", "a list"),
     (lambda c: c.update(params=["w", "w"]), "params", "each name once"),
     (lambda c: c.update(iteration=1.5), "iteration", "an integer"),
+    (lambda c: c.update(update="all"), "update", "one of kept, pruned"),
 ]
 
 

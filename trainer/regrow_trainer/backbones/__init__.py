@@ -16,6 +16,7 @@ BACKBONES: dict[str, str] = {
     "conv1d": "regrow_trainer.backbones.conv1d:Conv1d",
     "conv4": "regrow_trainer.backbones.conv4:Conv4",
     "mlp": "regrow_trainer.backbones.mlp:MLP",
+    "narrow": "regrow_trainer.backbones.narrow:narrow",
     "resnet12": "regrow_trainer.backbones.resnet:ResNet12",
     "resnet20": "regrow_trainer.backbones.resnet:ResNet20",
     "supermask": "regrow_trainer.backbones.supermask:supermask",

@@ -6,11 +6,12 @@ Fisher information of optimal brain damage) trusts a few tasks too much. Meant f
 
 from __future__ import annotations
 
-from regrow_trainer.pruners import Evidence
-from regrow_trainer.tensors import Tensors
+import torch
+
+from regrow_trainer.pruners import Evidence, Judgement
 
 
-def fisher(evidence: Evidence) -> Tensors:
+def fisher(evidence: Evidence) -> Judgement:
     """w^2 sqrt(E[g^2])."""
-    squares = evidence.squared_gradients()
-    return {name: w.detach() ** 2 * squares[name].sqrt() for name, w in evidence.weights.items()}
+    squares = evidence.gradients(torch.square)
+    return Judgement({n: w.detach() ** 2 * squares[n].sqrt() for n, w in evidence.weights.items()})

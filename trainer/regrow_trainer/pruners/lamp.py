@@ -9,13 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from regrow_trainer.pruners import Evidence
-from regrow_trainer.tensors import Tensors
+from regrow_trainer.pruners import Evidence, Judgement
 
 
-def lamp(evidence: Evidence) -> Tensors:
+def lamp(evidence: Evidence) -> Judgement:
     """w^2 / (the sum of squares of the weights that are at least as large)."""
-    return {name: _relative(w.detach().double() ** 2) for name, w in evidence.weights.items()}
+    return Judgement({n: _relative(w.detach().double() ** 2) for n, w in evidence.weights.items()})
 
 
 def _relative(squares: Tensor) -> Tensor:

@@ -6,11 +6,10 @@ Works for rules with a rate per weight: dmsgd, m2sgd, meta_sgd.
 from __future__ import annotations
 
 from regrow.errors import UnsupportedError
-from regrow_trainer.pruners import Evidence
-from regrow_trainer.tensors import Tensors
+from regrow_trainer.pruners import Evidence, Judgement
 
 
-def m2sgd(evidence: Evidence) -> Tensors:
+def m2sgd(evidence: Evidence) -> Judgement:
     """The rate of each weight after the last step, 0 where it is negative."""
     rates = evidence.rates()
     if lacking := [name for name in evidence.weights if name not in rates]:
@@ -18,4 +17,4 @@ def m2sgd(evidence: Evidence) -> Tensors:
             f"pruner: m2sgd: no rate of its own for {', '.join(lacking)}, expected one for every weight; use "
             "the rule dmsgd, m2sgd or meta_sgd and adapt these weights, or another pruner"
         )
-    return {name: rates[name].clamp(min=0.0) for name in evidence.weights}
+    return Judgement({name: rates[name].clamp(min=0.0) for name in evidence.weights})

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from regrow_trainer.pruners import Evidence
-from regrow_trainer.tensors import Tensors
+from regrow_trainer.pruners import Evidence, Judgement
 
 
-def magnitude(evidence: Evidence) -> Tensors:
+def magnitude(evidence: Evidence) -> Judgement:
     """|w|."""
-    return {name: w.detach().abs() for name, w in evidence.weights.items()}
+    return Judgement({name: w.detach().abs() for name, w in evidence.weights.items()})
