@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
 from regrow.cli.command import Command, add_force, emit, human_bytes, refuse_overwrite, require, table
 from regrow.cli.inspect import simplified_rows, sparse_bytes, sparse_text
 from regrow.errors import UnsupportedError
+from regrow_exporter.cli_values import head, loss_args, masks, rule_args
 from regrow_exporter.stages import Shown, Stages
 from regrow_exporter.tables import accuracy, choice_tables, cost_rows
 
@@ -193,8 +193,8 @@ def _export_checkpoint(args: argparse.Namespace, stages: Stages) -> Exported:
         args.model,
         args.out,
         rule=args.rule,
-        rule_args=_rule_args(args.rule_arg),
-        head=_head(args.head),
+        rule_args=rule_args(args.rule_arg),
+        head=head(args.head),
         ways=args.ways,
         steps=args.steps,
         update=args.update,
@@ -210,25 +210,6 @@ def _export_checkpoint(args: argparse.Namespace, stages: Stages) -> Exported:
         dynamic=args.dynamic,
         stages=stages,
     )
-
-
-def _loss_args(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of the loss that were given."""
-    import numpy as np
-
-    given: dict[str, Any] = {}
-    if args.label_smoothing is not None:
-        given["label_smoothing"] = args.label_smoothing
-    if args.class_weights:
-        text = args.class_weights
-        try:
-            file = text.endswith(".npy")
-            given["weight"] = np.load(text) if file else [float(part) for part in text.split(",")]
-        except (OSError, ValueError) as error:
-            raise UnsupportedError(
-                f"export: --class-weights {text}: {error}; expected a .npy file or numbers such as 1,2,1"
-            ) from error
-    return given
 
 
 def _export_module(args: argparse.Namespace, stages: Stages) -> Exported:
@@ -252,14 +233,14 @@ def _export_module(args: argparse.Namespace, stages: Stages) -> Exported:
         torch.from_numpy(load_samples(args.example, labelled=False).x),
         adaptable=args.adaptable or (None if args.budget else ["@head"]),
         rule=args.rule or "sgd",
-        rule_args=_rule_args(args.rule_arg) or None,
-        head=_head(args.head),
+        rule_args=rule_args(args.rule_arg) or None,
+        head=head(args.head),
         ways=args.ways,
         lr=args.lr,
         steps=args.steps or 5,
         loss=args.loss,
-        loss_args=_loss_args(args),
-        masks=_masks(args.masks),
+        loss_args=loss_args(args),
+        masks=masks(args.masks),
         update=args.update or "kept",
         precision=args.precision,
         max_drop=args.max_drop,
@@ -272,32 +253,6 @@ def _export_module(args: argparse.Namespace, stages: Stages) -> Exported:
         c_samples=args.c_samples,
         stages=stages,
     )
-
-
-def _head(text: str) -> str | None:
-    return None if text == "none" else text
-
-
-def _rule_args(pairs: list[str]) -> dict[str, Any]:
-    """Numbers and truth values as JSON spells them; anything else is text."""
-    made: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UnsupportedError(f"--rule-arg {pair!r}: expected KEY=VALUE, e.g. distance=cosine")
-        try:
-            made[key] = json.loads(value)
-        except ValueError:
-            made[key] = value
-    return made
-
-
-def _masks(given: str | None) -> Any:
-    if given in (None, "zeros"):
-        return given
-    from safetensors.torch import load_file
-
-    return {name.removesuffix("_mask"): mask for name, mask in load_file(str(given)).items()}
 
 
 COMMAND = Command(
