@@ -20,7 +20,7 @@ from regrow.ops import OPS
 from regrow_exporter.conformance import make, ties, torch_side
 from regrow_exporter.conformance.__main__ import _make
 from regrow_exporter.conformance.cases import CASES
-from regrow_exporter.verify import VerificationError
+from regrow_exporter.deviation import VerificationError
 
 SOME = "conv4-[ci]*"  # the complement of a mask, and int8
 COMMAND = "import sys; from regrow.cli.conformance import COMMAND; from argparse import ArgumentParser as A; "
