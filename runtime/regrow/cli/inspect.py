@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from regrow.cli.command import Command, emit, human_bytes, table
-from regrow.moves import shown
 
 if TYPE_CHECKING:
     from regrow.bundle import Bundle
@@ -62,6 +61,8 @@ def describe(bundle: Bundle, support: list[int]) -> dict[str, Any]:
 
 
 def _parameter(p: Parameter) -> dict[str, Any]:
+    from regrow.moves import shown
+
     return {
         "name": p.name,
         "shape": list(p.shape),
