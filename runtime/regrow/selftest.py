@@ -51,17 +51,25 @@ def check(bundle: Bundle, engine: Engine) -> str | None:
 
 def gaps(bundle: Bundle, engine: Engine, test: SelfTest) -> dict[str, tuple[float, float]]:
     """How far the engine is from what a self-test expects of losses and logits, and how far it may be."""
+    losses, logits = figures(bundle, engine, test.seed, test.support, test.ways)
+    found: dict[str, tuple[float, float]] = {}
+    for what, made, expected in (("losses", losses, test.losses), ("logits", logits, test.logits)):
+        want = np.array(expected, np.float32)
+        limit = test.tolerance * max(1.0, float(np.abs(want).max(initial=0.0)))
+        found[what] = float(np.abs(made - want).max(initial=0.0)), limit
+    return found
+
+
+def figures(
+    bundle: Bundle, engine: Engine, seed: int, support: int, ways: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What an engine makes of an episode: the loss before each step, and the first sample's logits after."""
     made = bundle.manifest
-    x, y = episode(test.seed, test.support, test.ways, made.input.shape)
+    x, y = episode(seed, support, ways, made.input.shape)
     active = np.ones(made.output.shape, np.bool_) if made.task == "classification" else None
-    target = y if active is not None else np.zeros((test.support, *made.output.shape), np.float32)
+    target = y if active is not None else np.zeros((support, *made.output.shape), np.float32)
     params = {p.name: bundle.params[p.name] for p in made.parameters if p.adaptable != "none"}
     adapted = engine.adapt(x, target, active, params, bundle.state, made.rule.steps)
     # The whole support set: a transductive bundle normalises by what it is asked about.
     logits = engine.predict(x, adapted.params, adapted.statistics)[0]
-    figures: dict[str, tuple[float, float]] = {}
-    for what, found, expected in (("losses", adapted.losses, test.losses), ("logits", logits, test.logits)):
-        want = np.array(expected, np.float32)
-        limit = test.tolerance * max(1.0, float(np.abs(want).max(initial=0.0)))
-        figures[what] = float(np.abs(np.asarray(found) - want).max(initial=0.0)), limit
-    return figures
+    return np.asarray(adapted.losses), np.asarray(logits)
