@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 SOURCES = Path(__file__).resolve().parent
 LIBRARY = SOURCES.parent / "regrow" / "_core.so"
+# What clang makes of loops beyond the core's own vectors is a third more code and no faster (docs/decisions.md).
+CROSS_FLAGS = ("-g0", "-fno-unroll-loops", "-fno-vectorize", "-fno-slp-vectorize")
 # Where libraries of other machines are made: `make clean` removes it.
 CROSS = SOURCES.parents[1] / "build" / "core"
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
@@ -110,7 +112,7 @@ def build(
 
 def build_for(goal: Target, out: Path) -> None:
     """The library of other machines, always made anew: zig keeps what did not change."""
-    build(out, goal.compiler(), ("-g0", "-fno-unroll-loops"), processor=goal.processor)
+    build(out, goal.compiler(), CROSS_FLAGS, processor=goal.processor)
 
 
 def _processor(cc: list[str], march: str) -> str:
