@@ -1,4 +1,4 @@
-"""`python -m benchmarks.wheels_table`: the table of wheels in docs/native.md. No figure in it is typed by hand.
+"""The table of wheels in docs/native.md: `python -m benchmarks.wheels_table`. No figure is typed by hand.
 
 `python runtime/native/wheels.py --record` makes the record.
 """

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 SOURCES = Path(__file__).resolve().parent
 LIBRARY = SOURCES.parent / "regrow" / "_core.so"
-# What clang makes of loops beyond the core's own vectors is a third more code and no faster (docs/decisions.md).
+# Loops that clang makes vectors of are a third more code and no faster (docs/decisions.md).
 CROSS_FLAGS = ("-g0", "-fno-unroll-loops", "-fno-vectorize", "-fno-slp-vectorize")
 # Where libraries of other machines are made: `make clean` removes it.
 CROSS = SOURCES.parents[1] / "build" / "core"

@@ -33,6 +33,8 @@ RECORD = ROOT / "benchmarks" / "results" / "wheels.json"
 LIBRARY = "regrow/_core.so"
 WHEEL_BYTES = 800_000
 EXPORTS = ("regrow_arena_bytes", "regrow_name", "regrow_run", "regrow_run_width", "regrow_width")
+# Functions of C99, which every C library has had since long before its oldest version here.
+WANTS = re.compile(r"mem(cpy|set|move|cmp)|strcmp|(sqrt|exp|log|log1p|expm1|tanh|erf|pow|fabs|floor)f")
 # What the file names of each C library are on the machines that the wheel is for.
 NEEDS = {"gnu": {"libc.so.6", "libm.so.6"}, "musl": {"libc.so"}}
 
@@ -85,6 +87,8 @@ def broken(core: elf.Library, target: Target) -> list[str]:
         found.append(f"needs {', '.join(foreign)}, expected only {', '.join(sorted(NEEDS[libc]))}")
     if newer := [v for v in core.versions if not within(v, oldest)]:
         found.append(f"needs {', '.join(newer)}, expected {oldest or 'no version'} at most")
+    if odd := [name for name in core.wants if not WANTS.fullmatch(name)]:
+        found.append(f"asks the C library for {', '.join(odd)}, expected functions of memory and mathematics")
     if core.exports != EXPORTS:
         found.append(f"exports {', '.join(core.exports)}, expected {', '.join(EXPORTS)}")
     if kept := sorted(s for s in core.sections if s == ".symtab" or s.startswith(".debug")):
@@ -149,7 +153,8 @@ def main(words: list[str]) -> int:
             print(f"wheels: {error}", file=sys.stderr)
             return 1
         rows.append(row(name, wheel))
-        print(f"{wheel.name}: {rows[-1]['wheel_bytes']} bytes, of these {rows[-1]['library_packed']} the core")
+        size, packed = rows[-1]["wheel_bytes"], rows[-1]["library_packed"]
+        print(f"{wheel.name}: {size} bytes, of these {packed} the core")
         for what in complaints(wheel, TARGETS[name]):
             print(f"wheels: {wheel.name}: {what}", file=sys.stderr)
             failed = True
