@@ -3,6 +3,7 @@
 Every subject adapts the same episode for five steps, in turns, one thread each; a round gives one pair of
 each, and ratios are of pairs. Times are processor time of the thread, so that other work on the machine
 counts little. The engines also take the loss and the statistics after the last step, the loop in torch not.
+Then one prediction, a cold start, resident memory, and each convolution shape beside the machine's limits.
 """
 
 from __future__ import annotations
@@ -10,125 +11,134 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional as F
 
 import regrow
+from benchmarks.native import process, roofline
+from benchmarks.native.rows import REACHED, ROWS, W1, Row
+from benchmarks.native.subjects import Subject, prepare, subjects, turns
 from regrow.bench import machine
 from regrow.bench.stats import ratios, spread
-from regrow_exporter import export
-from regrow_trainer.backbones.conv4 import Conv4
-from regrow_trainer.backbones.mlp import MLP
+from regrow.bundle import Bundle, read
+from regrow.plan.bound import lower_bound
 
-STEPS, LR, WAYS = 5, 0.01, 5
-Subject = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Workload:
-    """A network, its input, and how many samples it adapts to."""
-
-    make: Callable[[], nn.Module]
-    shape: tuple[int, ...]
-    samples: int
+NATIVE, SMALL = "native", "native, small plan"
+SLOWER = 1.6  # times the fast plan's, what the small one may take
 
 
-def _pruned_conv4(width: int) -> Callable[[], nn.Module]:
-    return lambda: Conv4((1, 28, 28), WAYS, width, 4)
-
-
-WORKLOADS = {
-    "W1 Conv4-64 28x28, 5 samples": Workload(_pruned_conv4(64), (1, 28, 28), 5),
-    "W1, half of the channels": Workload(_pruned_conv4(32), (1, 28, 28), 5),
-    "W1, a quarter of the channels": Workload(_pruned_conv4(16), (1, 28, 28), 5),
-    "W2 Conv4-32 84x84, 5 samples": Workload(lambda: Conv4((3, 84, 84), WAYS, 32, 4), (3, 84, 84), 5),
-    "W2 Conv4-32 84x84, 25 samples": Workload(lambda: Conv4((3, 84, 84), WAYS, 32, 4), (3, 84, 84), 25),
-    "W4 MLP 40-64-64-5, 25 samples": Workload(lambda: MLP((40,), WAYS, (64, 64)), (40,), 25),
-}
-SPARSITIES = (0.0, 0.85, 0.9, 0.95)
-
-
-def measure(name: str, work: Workload, sparsity: float, rounds: int) -> dict[str, Any]:
-    """All subjects in turns; figures in milliseconds of processor time."""
-    torch.manual_seed(0)
-    module = work.make()
-    masks = _prune(module, sparsity)
-    x = torch.rand(work.samples, *work.shape)
-    y = torch.arange(work.samples) % WAYS
+def measure(row: Row, seconds: float, most: int) -> dict[str, Any]:
+    """All subjects of a row in turns; figures in milliseconds of processor time."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.regrow"
-        example = torch.rand(16, *work.shape)
-        export(module, example, adaptable=["*"], lr=LR, steps=STEPS, masks=masks or None, path=path)
-        subjects = {
-            "native": _engine(path, "native", x, y),
-            "onnx": _engine(path, "onnx", x, y),
-            "torch": _eager(module, x, y),
+        records = turns(subjects(row, path), seconds, most)
+        plans = {
+            n: regrow.open(path, engine="native", plan=n).peak_bytes(row.work.samples)
+            for n in ("fast", "small")
         }
-        if x.ndim == 4:
-            subjects["torch channels_last"] = _eager(module, x.to(memory_format=torch.channels_last), y)
-        records = _turns(subjects, rounds)
-        arena = regrow.open(path, engine="native").peak_bytes(work.samples)
-    return {
-        "workload": name,
-        "sparsity": sparsity,
-        "arena_bytes": arena,
+        bound = _bound(read(path), row.work.samples)
+    base = records[NATIVE]
+    times = {k: ratios(v, base) for k, v in records.items() if k not in (NATIVE, SMALL)}
+    others = [k for k in times if k != "torch"]
+    if "fastest other" in row.targets:
+        times["fastest other"] = times[min(others, key=lambda k: times[k].median)]
+    made: dict[str, Any] = {
+        "row": row.name,
+        "workload": row.work.name,
+        "sparsity": row.sparsity,
         "cpu_ms": {k: spread(v).to_json() for k, v in records.items()},
-        "times_native": {
-            k: ratios(v, records["native"]).to_json() for k, v in records.items() if k != "native"
-        },
+        "times_native": {k: v.to_json() for k, v in times.items()},
+        "targets": [_judged(k, t, times[k].low) for k, t in row.targets.items()],
+        "arena_bytes": {**plans, "lower_bound": bound},
+    }
+    if row.small:
+        slower = ratios(records[SMALL], base)
+        made["small_plan"] = {"slower": slower.to_json(), "allowed_kib": row.small, "allowed_slower": SLOWER}
+    return made
+
+
+def _judged(against: str, target: float, low: float) -> dict[str, Any]:
+    return {"against": against, "target": target, "low": low, "reached": low >= REACHED * target}
+
+
+def _bound(bundle: Bundle, batch: int) -> int:
+    from regrow.engines.native import NativeEngine
+
+    return lower_bound(bundle.program("step"), batch, NativeEngine(bundle)._kept)
+
+
+def predict(most: int) -> dict[str, Any]:
+    """One image through the network at 90 %, beside stock onnxruntime with the norms folded in."""
+    import onnxruntime as ort
+
+    row = next(r for r in ROWS if r.work is W1 and r.sparsity == 0.9)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.regrow"
+        module, x, y = prepare(row, path)
+        session = regrow.open(path, engine="native").session()
+        session.adapt(x.numpy(), y.numpy())
+        graph = Path(folder) / "folded.onnx"
+        torch.onnx.export(_folded(module), (x[:1],), str(graph), dynamo=False)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        other = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        one = np.ascontiguousarray(x[:1].numpy())
+        name = other.get_inputs()[0].name
+        made = {
+            NATIVE: _often(lambda: session.predict(one)),
+            "onnxruntime, folded": _often(lambda: other.run(None, {name: one})),
+        }
+        records = turns(made, 5, most)
+    faster = ratios(records["onnxruntime, folded"], records[NATIVE])
+    return {
+        "row": "predict 1 image, W1, 90% pruned",
+        "cpu_us": {k: spread([v * 1e3 / OFTEN for v in values]).to_json() for k, values in records.items()},
+        "times_native": {"onnxruntime, folded": faster.to_json()},
+        "targets": [_judged("onnxruntime, folded", 2, faster.low)],
     }
 
 
-def _prune(module: nn.Module, sparsity: float) -> dict[str, torch.Tensor]:
-    """Random masks on all but the head: speed does not depend on which weights stay."""
-    masks: dict[str, torch.Tensor] = {}
-    with torch.no_grad():
-        for name, p in module.named_parameters():
-            if p.ndim > 1 and not name.startswith("head") and sparsity:
-                masks[name] = torch.rand_like(p) >= sparsity
-                p.mul_(masks[name])
-    return masks
+OFTEN = 20
 
 
-def _engine(path: Path, engine: str, x: torch.Tensor, y: torch.Tensor) -> Subject:
-    model = regrow.open(path, engine=engine)
-    params = dict(model.session().parameters)
-    arrays = np.ascontiguousarray(x.numpy()), y.numpy()
-    active = np.ones(WAYS, np.bool_)
-    return lambda: (model.engine.adapt(*arrays, active, params, {}, STEPS), None)[1]
+def _often(once: Callable[[], object]) -> Subject:
+    """A single prediction is over before a clock has said much."""
+
+    def many() -> None:
+        for _ in range(OFTEN):
+            once()
+
+    return many
 
 
-def _eager(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Subject:
-    names = [n for n, _ in module.named_parameters()]
-
-    def adapt() -> None:
-        params = [p.detach().clone().requires_grad_() for p in module.parameters()]
-        for _ in range(STEPS):
-            out = torch.func.functional_call(module, dict(zip(names, params, strict=True)), (x,))
-            grads = torch.autograd.grad(F.cross_entropy(out, y), params)
-            with torch.no_grad():
-                torch._foreach_add_(params, grads, alpha=-LR)
-
-    return adapt
+def _folded(module: torch.nn.Module) -> torch.nn.Module:
+    """Convolutions with bias, ReLU and pooling: what is left where running statistics are folded."""
+    layers: list[torch.nn.Module] = []
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            plain = torch.nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1)
+            plain.weight = layer.weight
+            layers += [plain, torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
+    return torch.nn.Sequential(*layers, torch.nn.Flatten(), module.get_submodule("head")).eval()
 
 
-def _turns(subjects: dict[str, Subject], rounds: int) -> dict[str, list[float]]:
-    records: dict[str, list[float]] = {name: [] for name in subjects}
-    for i in range(rounds + 2):
-        for name, subject in subjects.items():
-            began = time.thread_time()
-            subject()
-            if i >= 2:
-                records[name].append((time.thread_time() - began) * 1e3)
-    return records
+def whole_process(count: int) -> dict[str, Any]:
+    """Cold start and resident memory on W1 at 90 %."""
+    row = next(r for r in ROWS if r.work is W1 and r.sparsity == 0.9)
+    with tempfile.TemporaryDirectory() as folder:
+        path, samples, five = (Path(folder) / n for n in ("m.regrow", "x.npy", "five.npy"))
+        prepare(row, path)
+        x = np.random.default_rng(0).random((75, *row.work.shape), np.float32)
+        np.save(samples, x)
+        np.save(five, x[:5])
+        return {
+            "cold_start": process.cold(path, five, count) | {"target_s": 0.25},
+            "resident_kib": process.memory(path, samples) | {"target": 6 * 1024},
+        }
 
 
 def main() -> int:
@@ -137,22 +147,25 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("output", help="where the JSON goes")
-    parser.add_argument("--rounds", type=int, default=15, help="pairs per workload (default: 15)")
-    parser.add_argument("--only", default="", help="part of a workload's name")
+    parser.add_argument("--rounds", type=int, default=21, help="pairs per row at most (default: 21)")
+    parser.add_argument(
+        "--seconds", type=float, default=6, help="seconds per row, after six pairs (default: 6)"
+    )
+    parser.add_argument("--only", default="", help="part of a row's name")
     args = parser.parse_args()
     torch.set_num_threads(1)
     before = machine.describe()
     results = []
-    for name, work in WORKLOADS.items():
-        channels_cut = "channels" in name
-        for sparsity in SPARSITIES if args.only in name else ():
-            if not (channels_cut and sparsity):
-                results.append(measure(name, work, sparsity, args.rounds))
-                figures = {k: round(v["median"], 2) for k, v in results[-1]["times_native"].items()}
-                print(
-                    name, sparsity, f"{results[-1]['cpu_ms']['native']['median']:.2f} ms", figures, flush=True
-                )
-    made = {"machine": {**before, "load_after": machine.load()}, "rounds": args.rounds, "results": results}
+    for row in (r for r in ROWS if args.only in r.name):
+        results.append(measure(row, args.seconds, args.rounds))
+        figures = {k: round(v["median"], 2) for k, v in results[-1]["times_native"].items()}
+        print(row.name, f"{results[-1]['cpu_ms'][NATIVE]['median']:.2f} ms", figures, flush=True)
+    made: dict[str, Any] = {"machine": before, "results": results}
+    if not args.only:
+        made["predict"] = predict(args.rounds)
+        made["process"] = whole_process(20)
+        made["roofline"] = roofline.table()
+    made["machine"]["load_after"] = machine.load()
     Path(args.output).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
-import onnxsim  # type: ignore[import-not-found]
+import onnxsim
 import torch
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""Write the README's table of measured facts from a recorded demo. No figure in it is typed by hand.
+"""Write the README's tables of measured facts from recorded runs. No figure in them is typed by hand.
 
 python -m benchmarks.readme --record demo/results.json   # keep a run, and measure what a demo does not
 python -m benchmarks.readme                              # write the table
@@ -13,15 +13,18 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
+from benchmarks.suite_page import facts
+from benchmarks.suite_table import summary
 from regrow.demo.page import device, kilobytes, percent, pick, short, sparsity
 from regrow.demo.results import Peer, Results
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 RECORD = ROOT / "benchmarks" / "results" / "demo.json"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+MEASURED, PEERS = "measured", "peers"
+SUITE = ROOT / "benchmarks" / "results" / "suite.json"
 
 
 class Install(TypedDict):
@@ -90,13 +93,30 @@ def _beside(peers: list[Peer], figure: Callable[[Peer], str]) -> str:
     return ", ".join(f"{p['name']}: {figure(p)}" for p in peers)
 
 
-def insert(text: str, facts: str) -> str:
-    """The README with the table between its markers."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def insert(text: str, name: str, facts: str) -> str:
+    """The README with a table between its markers."""
+    first, last = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not (begin and end):
-        raise SystemExit(f"README.md: found no {BEGIN} ... {END}, expected both; put them back")
-    return f"{before}{BEGIN}\n{facts}\n{END}{after}"
+        raise SystemExit(f"README.md: found no {first} ... {last}, expected both; put them back")
+    return f"{before}{first}\n{facts}\n{last}{after}"
+
+
+def peers(made: dict[str, Any]) -> str:
+    """The suite at a glance: a line per peer, a column per case, times as long as the C core takes."""
+    head, lines = summary(made)
+    titles = [line[0] for line in lines]
+    table = [[name, *(line[i] for line in lines)] for i, name in enumerate(head) if i]
+    rows = [["", *titles], ["---", *["--:"] * len(titles)], *table]
+    told = facts(made)
+    return "\n".join(
+        [
+            *("| " + " | ".join(row) + " |" for row in rows),
+            "",
+            f"{told[0]}. {told[1]}; {told[2]}.",
+        ]
+    )
 
 
 def measure_install() -> Install:
@@ -143,9 +163,11 @@ def main() -> int:
         )
     kept: Record = json.loads(RECORD.read_text(encoding="utf-8"))
     found = README.read_text(encoding="utf-8")
-    expected = insert(found, table(kept))
+    expected = insert(found, MEASURED, table(kept))
+    if SUITE.exists():
+        expected = insert(expected, PEERS, peers(json.loads(SUITE.read_text(encoding="utf-8"))))
     if args.check and found != expected:
-        print("README.md: the table differs from benchmarks/results; run `make readme`", file=sys.stderr)
+        print("README.md: a table differs from benchmarks/results; run `make readme`", file=sys.stderr)
         return 1
     if not args.check:
         README.write_text(expected, encoding="utf-8")

@@ -3,10 +3,12 @@
 import functools
 import inspect
 import json
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from torch.utils._pytree import tree_map
 
 from regrow.errors import UnsupportedError
 from regrow_exporter.resolve import resolve
+from regrow_exporter.ties import ties
 
 # torch.export specialises on sizes 0 and 1, so the traced batch is neither, nor a likely layer width.
 TRACE_BATCH = 6
@@ -33,6 +36,8 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+# Frames of torch, of the exporter and of generated code are nobody's to change.
+_NOT_THEIRS = (str(PurePath(torch.__file__).parent), str(PurePath(__file__).parent), "<")
 NO_ARGS: Mapping[str, Any] = {}
 
 
@@ -161,7 +166,10 @@ def entering(module: nn.Module, path: str) -> Iterator[list[torch.Tensor]]:
 
 def capture_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor, loss: Loss, head: str = "") -> Captured:
     """Capture `model` under `loss`; outputs are (loss, model output), and what enters `head` if given."""
-    return _capture(_WithLoss(model, loss, head), (x, y), batched=2, strip="model.")
+    captured = _capture(_WithLoss(model, loss, head), (x, y), batched=2, strip="model.")
+    tied = ties(model)
+    first = {node: (kind, tied.get(name, name)) for node, (kind, name) in captured.placeholders.items()}
+    return replace(captured, placeholders=first)
 
 
 def capture_function(module: nn.Module, inputs: Sequence[Any], batched: int = 0) -> Captured:
@@ -180,14 +188,21 @@ def _capture(module: nn.Module, inputs: tuple[Any, ...], *, batched: int, strip:
             program = torch.export.export(module, inputs, dynamic_shapes=shapes)
         except (TorchDynamoException, GuardOnDataDependentSymNode) as error:
             raise UnsupportedError(
-                f"export: torch.export cannot follow this code ({str(error).splitlines()[0]}); it has to "
-                "work for any number of samples, and to branch on no tensor"
+                f"export: torch.export cannot follow this code{_place(error)} "
+                f"({str(error).splitlines()[0]}); it has to work for any number of samples, and to branch on "
+                "no tensor"
             ) from error
     roles, constants = _placeholders(program, strip)
     outputs = tuple(
         spec.arg.name for spec in program.graph_signature.output_specs if spec.kind.name == "USER_OUTPUT"
     )
     return Captured(program, roles, outputs, constants)
+
+
+def _place(error: BaseException) -> str:
+    """The last line of the user's own that led to an error."""
+    own = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_NOT_THEIRS)]
+    return f" in {own[-1].name} ({PurePath(own[-1].filename).name}:{own[-1].lineno})" if own else ""
 
 
 def _placeholders(

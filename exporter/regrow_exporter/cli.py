@@ -8,10 +8,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from regrow.cli.command import Command, add_force, emit, human_bytes, refuse_overwrite, require, table
-from regrow.cli.inspect import sparse_bytes, sparse_text
+from regrow.cli.inspect import simplified_rows, sparse_bytes, sparse_text
 from regrow.errors import UnsupportedError
 from regrow_exporter.stages import Shown, Stages
-from regrow_exporter.tables import accuracy, choice_tables
+from regrow_exporter.tables import accuracy, choice_tables, cost_rows
 
 if TYPE_CHECKING:
     from regrow_exporter.measure import Episodes
@@ -39,6 +39,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", action="append", metavar="LIMIT",
                         help="choose the adaptable set under a limit: 64KiB of peak memory for one support "
                         "set, delta:4KiB of a saved delta, or 5ms on this machine; repeatable")  # fmt: skip
+    parser.add_argument("--no-simplify", action="store_true",
+                        help="keep dead channels, constants and frozen norms as they are")  # fmt: skip
     parser.add_argument("--rule",
                         help="sgd, momentum, adam; prototype, a metric head fitted without a gradient; "
                         "or package.module:function (default: the checkpoint's own, which only a metric one "
@@ -54,6 +56,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbone", metavar="PATH", help="code outside the trainer that the checkpoint may use"
     )
+    parser.add_argument("--dynamic", action="store_true", help="take the LSTM of dmsgd or m2sgd along "
+                        "(default: freeze the rates, which needs no memory and no LSTM)")  # fmt: skip
     metric = parser.add_argument_group("for a metric head, such as --rule prototype")
     metric.add_argument("--head", metavar="LAYER", default="@head",
                         help="the last layer, which it replaces (default: @head, the one called head, else "
@@ -77,7 +81,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     module.add_argument("--weights", help="its state dict, a .safetensors file")
     module.add_argument("--example", help="a few real samples, .npy or .npz with x, as the model takes them")
     module.add_argument("--adaptable", action="append", metavar="GLOB",
-                        help="what may change: globs, @head, @norm+bias, @last:N; repeatable")  # fmt: skip
+                        help="what may change: globs, @head, @norm+bias, @last:N, each with rows (output "
+                        "channels) at its end where only they move: 'conv.weight[0:16]', '@head[3,5]'; "
+                        "repeatable")  # fmt: skip
     module.add_argument("--lr", type=float, default=0.01)
     module.add_argument("--loss", default="cross_entropy",
                         help="cross_entropy, mse, bce, or package.module:function of outputs and class "
@@ -112,11 +118,13 @@ def _run(args: argparse.Namespace) -> int:
         "bytes": made.bytes,
         "dense_onnx_bytes": made.dense_onnx_bytes,
         "sparse": sparse_bytes(manifest.parameters),
+        "simplified": manifest.provenance.get("simplified"),
         "parameters": len(manifest.parameters),
         "adaptable": sum(p.adaptable != "none" for p in manifest.parameters),
         "verification": manifest.verification,
         "accuracy": manifest.provenance["accuracy"],
         "choice": made.choice,
+        "costs": made.costs,
         "seconds": round(time.monotonic() - began, 2),
     }
     emit(args, data, _text(made))
@@ -147,12 +155,14 @@ def _text(made: Exported) -> str:
         ("dense ONNX", f"{human_bytes(made.dense_onnx_bytes)}  ({ratio})"),
         ("weights", f"{human_bytes(stored)} of {human_bytes(dense)} dense"),
         *([("sparse tensors", sparse_text(sparse))] if sparse else []),
+        *simplified_rows(made.manifest.provenance),
         ("graph against torch fp64", f"{max(checks['reference'].values()):.1e}"),
     ]
     key, what = ("fit", "fit") if made.manifest.rule.kind == "metric" else ("gradient", "step-1 gradient")
     for name, e in checks["engines"].items():
-        lost = f"{e[key]:.1e} (torch fp32 loses {e[f'{key}_torch']:.1e})"
+        lost = e.get("refused") or f"{e[key]:.1e} (torch fp32 loses {e[f'{key}_torch']:.1e})"
         rows.append((f"{name} engine, {what}", lost))
+    rows += cost_rows(made.costs, made.manifest.provenance)
     rows.append(("accuracy", accuracy(made.manifest.provenance["accuracy"])))
     return "\n\n".join([*choice_tables(made.choice), table(rows)])
 
@@ -192,9 +202,11 @@ def _export_checkpoint(args: argparse.Namespace, stages: Stages) -> Exported:
         budget=args.budget or (),
         episodes=_episodes(args, "validation"),
         onnx=args.onnx,
+        simplify=not args.no_simplify,
         c=args.c,
         c_samples=args.c_samples,
         backbone=args.backbone,
+        dynamic=args.dynamic,
         stages=stages,
     )
 
@@ -227,6 +239,8 @@ def _export_module(args: argparse.Namespace, stages: Stages) -> Exported:
     from regrow_exporter.masks import load_state
     from regrow_exporter.resolve import resolve
 
+    if args.dynamic:
+        raise UnsupportedError("export: --dynamic is for a checkpoint; a module takes the rule as it is")
     if not args.example:
         raise UnsupportedError("export: a module needs --example, a few real samples (.npy or .npz with x)")
     module = resolve(args.model, named_by_user=True)()
@@ -252,6 +266,7 @@ def _export_module(args: argparse.Namespace, stages: Stages) -> Exported:
         episodes=_episodes(args, None),
         path=args.out,
         onnx=args.onnx,
+        simplify=not args.no_simplify,
         c=args.c,
         c_samples=args.c_samples,
         stages=stages,

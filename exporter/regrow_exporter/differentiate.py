@@ -6,6 +6,7 @@ from regrow.errors import UnsupportedError
 from regrow.program import Op
 from regrow_exporter.accumulate import Joined, total
 from regrow_exporter.graph import Graph
+from regrow_exporter.refusal import UnsupportedOpsError
 
 # (graph, op, output gradients or "", which inputs need one) -> a gradient per input, "" where not needed.
 Vjp = Callable[[Graph, Op, Sequence[str], Sequence[bool]], Sequence[str]]
@@ -16,7 +17,8 @@ def differentiate(graph: Graph, loss: str, wanted: Sequence[str], table: Mapping
     forward = list(graph.ops)
     need = _carriers(graph, forward, wanted)
     path = [op for op in forward if need.intersection(op.outputs)]
-    _check(path, table)
+    if problems := undifferentiable(graph, wanted, table):
+        raise UnsupportedOpsError(problems)
     if loss not in need:
         raise UnsupportedError("export: the loss does not depend on any adaptable parameter")
     grads: dict[str, list[str]] = {loss: [graph.constant(1.0)]}
@@ -46,8 +48,8 @@ def _carriers(graph: Graph, ops: Sequence[Op], wanted: Sequence[str]) -> set[str
     return reached
 
 
-def _check(path: Sequence[Op], table: Mapping[str, Vjp]) -> None:
-    lacking = [f"{op.kind} in {op.source}" for op in path if op.kind not in table]
-    if lacking:
-        listed = "\n  ".join(dict.fromkeys(lacking))
-        raise UnsupportedError(f"export: no gradient rule for:\n  {listed}\nfreeze the layers below them")
+def undifferentiable(graph: Graph, wanted: Sequence[str], table: Mapping[str, Vjp]) -> list[str]:
+    """The ops so far that a gradient would have to pass and cannot."""
+    need = _carriers(graph, graph.ops, wanted)
+    lacking = [op for op in graph.ops if need.intersection(op.outputs) and op.kind not in table]
+    return [f"{op.kind} in {op.source}: no gradient; freeze what it depends on" for op in lacking]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import regrow
 from regrow import bundle
+from regrow.bundle import Bundle
 from regrow.manifest import Manifest
 from regrow.model import Model
 from regrow_exporter.programs import Learner, Programs
@@ -25,6 +26,10 @@ class Draft:
     env: Mapping[str, NDArray[Any]]
     manifest: Manifest
     tensors: Mapping[str, NDArray[Any]]
+
+    def unwritten(self) -> Bundle:
+        """The bundle as a device would read it."""
+        return bundle.unwritten(self.manifest.name, self.manifest, self.tensors)
 
     @property
     def weight_bytes(self) -> int:

@@ -12,8 +12,10 @@ import torch
 from torch.fx import Node
 
 from regrow.errors import UnsupportedError
-from regrow_exporter.capture import Captured
+from regrow.program import Value
+from regrow_exporter.capture import TRACE_BATCH, Captured
 from regrow_exporter.graph import Graph
+from regrow_exporter.refusal import UnsupportedOpsError
 
 
 @dataclass
@@ -25,6 +27,8 @@ class Context:
     statistics: dict[str, tuple[str, str]] = field(default_factory=dict)  # norm's module path -> mean, var
     module: str = ""
     place: str = ""  # what to blame where the trace shows only our own code, as for a rule
+    # Values in place of what could not be imported, and what it would have read: what follows is judged too.
+    stand_ins: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,7 @@ def import_nodes(
         elif node.op == "call_function":
             names[node] = _import(context, node, names, table, problems)
     if problems:
-        listed = "\n  ".join(dict.fromkeys(problems))
-        raise UnsupportedError(
-            f"export: {len(problems)} op(s) of this network are not supported:\n  {listed}\n"
-            "replace them, or see docs/coverage for what is"
-        )
+        raise UnsupportedOpsError(problems)
     by_name = {node.name: name for node, name in names.items()}
     return tuple(str(by_name[name]) for name in captured.outputs)
 
@@ -119,13 +119,31 @@ def _import(
         return _size(context, node, names, problems)
     if target not in table:
         problems.append(f"{target} in {where}")
-        return None
+        return _stand_in(context, node, names)
     try:
         arguments = _arguments(node, names)
         return None if arguments is None else table[target](context, arguments)
-    except UnsupportedError as error:
+    except (UnsupportedError, ValueError) as error:  # the latter from the shape rule of one of our ops
         problems.append(f"{target} in {where}: {error}")
+        return _stand_in(context, node, names)
+
+
+def _stand_in(context: Context, node: Node, names: Names) -> str | None:
+    """A value of the shape that the node would have made, where we have such; there will be no export."""
+    made = node.meta.get("val")
+    if not isinstance(made, torch.Tensor) or str(made.dtype) not in (
+        "torch.float32",
+        "torch.int64",
+        "torch.bool",
+    ):
         return None
+    shape = tuple(
+        d if isinstance(d, int) else -max(1, int(d.node.hint or 0) // TRACE_BATCH) for d in made.shape
+    )
+    name = context.graph.declare(f"instead of {node.name}", Value(shape, known_dtype(made.dtype)))
+    read = (names.get(n) for n in node.all_input_nodes)
+    context.stand_ins[name] = tuple(n for n in read if isinstance(n, str))
+    return name
 
 
 def _size(context: Context, node: Node, names: Names, problems: list[str]) -> Size | None:

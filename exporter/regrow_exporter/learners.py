@@ -2,21 +2,22 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
 from regrow.errors import UnsupportedError
-from regrow.manifest import Adaptable
-from regrow.select import select
+from regrow.moves import Adaptable, Positions, Ranges, RowSet, moves
 from regrow_exporter.budget import Budget
 from regrow_exporter.capture import NO_ARGS, labelled
 from regrow_exporter.metric import HEAD, attach
 from regrow_exporter.programs import Learner
 from regrow_exporter.resolve import resolve
+from regrow_exporter.rows import Selected, as_ranges, selected
 from regrow_exporter.rule import MetricRule, Rule, Still, rates_for
+from regrow_exporter.ties import first_names, named_shapes, ties
 
 Masks = Mapping[str, torch.Tensor]
 
@@ -30,8 +31,9 @@ class Moving:
     names: tuple[str, ...]  # the set asked for, which `meta` was trained for
     meta: Mapping[str, torch.Tensor] | None
     masks: Masks  # kept positions of every masked parameter
-    update: Adaptable
+    update: Positions
     head: str = ""  # of a metric rule: where its head is in the module
+    rows: Mapping[str, Ranges] = field(default_factory=dict)  # of parameters that move in part
 
     @property
     def exact(self) -> tuple[str, ...]:
@@ -48,14 +50,18 @@ class Moving:
     ) -> Learner:
         """The learner of a module in which `names` are adaptable."""
         params = {n: p.detach() for n, p in module.named_parameters()}
-        masked = [n for n in names if n in self.masks and self.update != "all"]
-        moves = {n: self.masks[n] if self.update == "kept" else ~self.masks[n] for n in masked}
+        inside: dict[str, torch.Tensor] = {}
+        for name, kind in self.kinds(names).items():
+            kept = self.masks[name].numpy() if name in self.masks else None
+            mask = moves(kind, tuple(params[name].shape), kept)
+            inside |= {} if mask is None else {name: torch.from_numpy(mask)}
         rates = rates_for(self.rule, {n: params[n] for n in names}, self.meta, self.names)
-        return Learner(module, shape, names, self.rule, rates, loss, moves, loss_args, self.head)
+        return Learner(module, shape, names, self.rule, rates, loss, inside, loss_args, self.head)
 
     def kinds(self, names: tuple[str, ...]) -> dict[str, Adaptable]:
         """Which positions of each of `names` may move."""
-        return {n: self.update if n in self.masks else "all" for n in names}
+        whole: dict[str, Positions] = {n: self.update if n in self.masks else "all" for n in names}
+        return {n: RowSet(whole[n], self.rows[n]) if n in self.rows else whole[n] for n in names}
 
 
 def make_rule(rule: str, args: Mapping[str, Any] | None, lr: float) -> tuple[Any, str, dict[str, Any]]:
@@ -100,11 +106,27 @@ def stepping(
     adaptable: Sequence[str],
     meta: Mapping[str, torch.Tensor] | None,
     masks: Masks,
-    update: Adaptable,
+    update: Positions,
+    budgets: Sequence[Budget] = (),
 ) -> Moving:
     """A rule that steps along the gradient of what `adaptable` names."""
-    shapes = {n: tuple(p.shape) for n, p in module.named_parameters()}
-    return Moving(rule, steps, select(shapes, adaptable) if adaptable else (), meta, masks, update)
+    chosen = _tied(selected(named_shapes(module), adaptable), ties(module)) if adaptable else Selected((), {})
+    if budgets and chosen.rows:
+        raise UnsupportedError(
+            f"export: budget {', '.join(repr(b.text) for b in budgets)} beside rows of "
+            f"{', '.join(chosen.rows)}: a budget chooses among whole parameters; give one or the other"
+        )
+    return Moving(rule, steps, chosen.names, meta, masks, update, rows=chosen.rows)
+
+
+def _tied(chosen: Selected, tied: Mapping[str, str]) -> Selected:
+    """A tensor of several names moves where any of them lets it."""
+    whole = {tied.get(n, n) for n in chosen.names if n not in chosen.rows}
+    rows: dict[str, set[int]] = {}
+    for name, ranges in chosen.rows.items():
+        if (first := tied.get(name, name)) not in whole:
+            rows.setdefault(first, set()).update(i for start, stop in ranges for i in range(start, stop))
+    return Selected(first_names(chosen.names, tied), {n: as_ranges(own) for n, own in rows.items()})
 
 
 def fitting(

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from regrow.errors import BundleError, UnsupportedError
+from regrow_exporter.ties import ties
 
 Masks = dict[str, torch.Tensor]
 _ORIGINAL, _MASK = "_orig", "_mask"
@@ -61,7 +62,8 @@ def merged(module: nn.Module, found: Masks, given: Mapping[str, torch.Tensor] | 
         given = {
             n: p != 0 for n, p in params.items() if n not in found and p.ndim > 1 and bool((p == 0).any())
         }
-    named = {n: mask.bool() for n, mask in (given or {}).items()}
+    tied = ties(module)
+    named = {tied.get(n, n): mask.bool() for n, mask in (given or {}).items()}
     for name in named.keys() & found.keys():
         if not torch.equal(named[name], found[name]):
             raise UnsupportedError(

@@ -17,6 +17,7 @@ from regrow_exporter.capture import TRACE_BATCH, capture_function, entering, tri
 from regrow_exporter.graph import Graph
 from regrow_exporter.importer import Context, Importer, import_nodes
 from regrow_exporter.rule import MetricRule, place_of
+from regrow_exporter.ties import named_shapes
 
 HEAD = "@head"
 FITTED = "state:fitted"
@@ -77,7 +78,7 @@ def _append(module: nn.Module, example: torch.Tensor, rule: MetricRule, ways: in
 def _layer(module: nn.Module, head: str) -> str:
     path = head
     if head == HEAD:
-        path = select({n: () for n, _ in module.named_parameters()}, [HEAD])[0].rpartition(".")[0]
+        path = select(named_shapes(module), [HEAD])[0].rpartition(".")[0]
     if path not in dict(module.named_modules()) or not path:
         raise UnsupportedError(
             f"export: head={head!r}: no layer within the network has this name; expected the dotted name of "

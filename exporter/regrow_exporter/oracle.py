@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,12 +28,19 @@ class Oracle:
     params: dict[str, NDArray[Any]]
     losses: tuple[float, ...]
     output: NDArray[Any]
+    state: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 def oracle(
-    learner: Learner, x: NDArray[Any], y: NDArray[Any], steps: int, dtype: torch.dtype, jitter: int = 0
+    learner: Learner,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    steps: int,
+    dtype: torch.dtype,
+    jitter: int = 0,
+    roundings: int = 1,
 ) -> Oracle:
-    """Adapt with torch; `jitter` seeds a rounding of x in that precision."""
+    """Adapt with torch; `jitter` seeds a move of x by that many roundings in that precision."""
     module = copy.deepcopy(learner.module).to(dtype)
     stored = learner.tensors()
     # The state starts from what the bundle stores, which was made in float32.
@@ -41,7 +48,7 @@ def oracle(
     meta, fixed = _cast(learner.meta, dtype), _cast(stored, dtype)
     params = {n: fixed.pop(n) for n in learner.adaptable}
     inputs, target = _cast({"x": torch.from_numpy(x), "y": torch.from_numpy(y)}, dtype).values()
-    inputs = _jittered(inputs, jitter) if jitter else inputs
+    inputs = jittered(inputs, jitter, roundings) if jitter else inputs
     loss_of = loss_function(learner.loss, learner.loss_args)
     losses: list[float] = []
     first: dict[str, NDArray[Any]] = {}
@@ -57,7 +64,7 @@ def oracle(
         with torch.no_grad():
             output = functional_call(module, {**fixed, **params}, (inputs,)).numpy()
     final = {n: p.detach().numpy() for n, p in params.items()}
-    return Oracle(losses[0], first, final, tuple(losses), output)
+    return Oracle(losses[0], first, final, tuple(losses), output, state)
 
 
 def fitted_oracle(
@@ -75,7 +82,7 @@ def fitted_oracle(
     with torch.no_grad(), _computing_in(dtype):
         for x, y in rounds:
             inputs, target = _cast({"x": torch.from_numpy(x), "y": torch.from_numpy(y)}, dtype).values()
-            inputs = _jittered(inputs, jitter) if jitter else inputs
+            inputs = jittered(inputs, jitter) if jitter else inputs
             with entering(module, learner.head) as features:
                 before = loss_of(module(inputs), target)
             new = fitted(head.rule, head.carried(), features[0], target)
@@ -95,13 +102,13 @@ def _cast(tensors: Tensors, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     }
 
 
-def _jittered(x: torch.Tensor, seed: int) -> torch.Tensor:
-    """Every number moved by about a unit in its last place."""
+def jittered(x: torch.Tensor, seed: int, roundings: int = 1) -> torch.Tensor:
+    """Every number moved by about so many units in its last place."""
     generator = torch.Generator().manual_seed(seed)
     # Computed in float64, where a factor nearer to one than this is one.
     unit = 4 * torch.finfo(x.dtype).eps if x.dtype == torch.float64 else torch.finfo(x.dtype).eps
     rounding = torch.rand(x.shape, generator=generator, dtype=torch.float64) - 0.5
-    return (x.double() * (1 + rounding * unit)).to(x.dtype)
+    return (x.double() * (1 + rounding * unit * roundings)).to(x.dtype)
 
 
 def _moved(learner: Learner, params: Tensors, new: Tensors) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from regrow.values import MAX_SCALE, Floats, Values, rounded, stored_bytes
@@ -31,6 +32,16 @@ def settle(
             if chosen[name] != "fp32":
                 parameter.copy_(torch.from_numpy(rounded(w, chosen[name])))
     return chosen
+
+
+def stored(
+    tensors: Mapping[str, NDArray[np.float64]], kept: Mapping[str, NDArray[np.bool_]], precision: Values
+) -> tuple[dict[str, Floats], dict[str, Values]]:
+    """Tensors that the exporter computed, as a device will read them, and how each is stored."""
+    single = {name: array.astype(np.float32) for name, array in tensors.items()}
+    counts = {name: int(kept[name].sum()) if name in kept else w.size for name, w in single.items()}
+    chosen = {name: choose(w, counts[name], precision) for name, w in single.items()}
+    return {n: w if chosen[n] == "fp32" else rounded(w, chosen[n]) for n, w in single.items()}, chosen
 
 
 def choose(w: Floats, kept: int, precision: Values) -> Values:

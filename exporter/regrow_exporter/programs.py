@@ -9,17 +9,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from regrow.errors import UnsupportedError
 from regrow.program import Op, Program, Role, Value
+from regrow.values import Mask
 from regrow_exporter.capture import TRACE_BATCH, Captured, capture_loss, labelled, loss_function, tried
-from regrow_exporter.differentiate import differentiate
+from regrow_exporter.differentiate import differentiate, undifferentiable
 from regrow_exporter.graph import Graph, cut, dependents
 from regrow_exporter.importer import Context, import_nodes
 from regrow_exporter.metric import FITTED, Head, import_fit, keep_statistics
 from regrow_exporter.ops import IMPORT, VJP
+from regrow_exporter.refusal import UnsupportedOpsError
 from regrow_exporter.rule import Rule, import_rule
+from regrow_exporter.simplify import AS_CAPTURED, Simplified, simplify
 
 
 @dataclass(frozen=True)
@@ -49,9 +55,13 @@ class Programs:
     """The programs, and what feeds them."""
 
     deployed: Mapping[str, Program]  # prefix, step, finish, predict
-    gradient: Program | None  # loss and "grad:<name>", for verification only; a fit has none
+    # For verification only, and a fit has neither: loss and "grad:<name>" at once, and as prefix, step and
+    # finish whose step replaces each parameter by its gradient, so that any engine can be asked for it.
+    gradient: Program | None
+    slope: Mapping[str, Program]
     outputs: int
     statistics: tuple[str, ...]  # "stat:<name>", made by finish and read by predict
+    simplified: Simplified = AS_CAPTURED  # frozen tensors that differ from the module's
 
 
 def width(module: nn.Module, shape: tuple[int, ...]) -> int:
@@ -68,8 +78,14 @@ def capture(
     return capture_loss(module, torch.zeros(TRACE_BATCH, *shape), y, loss_function(loss, loss_args), head)
 
 
-def build(learner: Learner, *, transductive: bool = False, captured: Captured | None = None) -> Programs:
-    """Capture (unless that was done), import, differentiate, split.
+def build(
+    learner: Learner,
+    *,
+    transductive: bool = False,
+    captured: Captured | None = None,
+    simplified: bool = False,
+) -> Programs:
+    """Capture (unless that was done), import, simplify where asked, differentiate, split.
 
     A transductive predict normalises by its own queries.
     """
@@ -78,31 +94,74 @@ def build(learner: Learner, *, transductive: bool = False, captured: Captured | 
         captured = capture(learner.module, learner.shape, learner.loss, learner.loss_args, learner.head)
     graph = _declare(learner, outputs)
     context = Context(graph, {"active": "active"})
-    loss, output, *features = import_nodes(context, captured, _placeholders(captured), IMPORT)
+    try:
+        results = import_nodes(context, captured, _placeholders(captured), IMPORT)
+        if not learner.head and (lacking := undifferentiable(graph, learner.adaptable, VJP)):
+            raise UnsupportedOpsError(lacking)
+    except UnsupportedOpsError as error:
+        raise UnsupportedOpsError(_problems(context, learner, error)) from None
+    statistics, made = context.statistics, AS_CAPTURED
+    if simplified:
+        graph, names, made = simplify(graph, results, statistics, *_weights(learner))
+        results = tuple(names[name] for name in results)
+        statistics = {norm: (names[mean], names[var]) for norm, (mean, var) in statistics.items()}
+    loss, output, *features = results
     forward = list(graph.ops)
     stats = {
         f"stat:{norm}.{part}": value
-        for norm, pair in ({} if transductive else context.statistics).items()
+        for norm, pair in ({} if transductive else statistics).items()
         for part, value in zip(("mean", "var"), pair, strict=True)
     }
+    gradient: Program | None = None
+    slope: dict[str, Program] = {}
     if learner.head:
-        gradient, deployed = None, _fitted(graph, learner, loss, features[0], stats)
+        deployed = _fitted(graph, learner, loss, features[0], stats)
     else:
-        gradient, deployed = _stepped(graph, learner, loss, stats)
+        gradient, slope, deployed = _stepped(graph, learner, loss, stats)
     deployed["predict"] = _predict(graph, forward, output, stats)
-    return Programs(deployed, gradient, outputs, tuple(stats))
+    return Programs(deployed, gradient, slope, outputs, tuple(stats), made)
+
+
+def _weights(learner: Learner) -> tuple[dict[str, NDArray[Any]], dict[str, Mask]]:
+    """Every tensor, and of those of which only a part moves, where the rest is zero."""
+    tensors = {name: tensor.numpy() for name, tensor in learner.tensors().items()}
+    zeros = {n: np.asarray(~moves.numpy() & (tensors[n] == 0)) for n, moves in learner.moves.items()}
+    return tensors, zeros
+
+
+def _problems(context: Context, learner: Learner, error: UnsupportedOpsError) -> list[str]:
+    """Everything in the way, where something is: of the network, of its gradient and of its rule."""
+    made = list(error.problems)
+    if learner.head:
+        return made
+    moving = list(learner.adaptable)
+    for name, read in context.stand_ins.items():
+        moving += [name] if dependents(context.graph.ops, moving).intersection(read) else []
+    made += undifferentiable(context.graph, moving, VJP)
+    # Gradients stand in for themselves: the rule is asked for its own ops only.
+    alone, tensors = _declare(learner, 1), learner.tensors()
+    grads = {n: alone.declare(f"grad:{n}", alone.values[n]) for n in learner.adaptable}
+    params = {n: tensors[n] for n in learner.adaptable}
+    try:
+        import_rule(alone, learner.rule, learner.meta, params, grads, IMPORT)
+    except UnsupportedOpsError as other:
+        made += other.problems
+    except UnsupportedError as other:
+        made.append(f"the rule: {str(other).removeprefix('export: ')}")
+    return made
 
 
 def _stepped(
     graph: Graph, learner: Learner, loss: str, stats: Mapping[str, str]
-) -> tuple[Program, dict[str, Program]]:
-    """The gradient, and the programs of a rule that steps along it."""
+) -> tuple[Program, dict[str, Program], dict[str, Program]]:
+    """The gradient, in both forms, and the programs of a rule that steps along it."""
     forward = list(graph.ops)
     grads = differentiate(graph, loss, learner.adaptable, VJP)
     gradient = cut(graph, graph.ops, {"loss": loss, **{f"grad:{n}": g for n, g in grads.items()}})
+    slope = _split(graph, forward, learner.adaptable, loss, grads, stats)
     new = _updates(graph, learner, grads)
     moving = [*learner.adaptable, *(name for name in new if name.startswith("state:"))]
-    return gradient, _split(graph, forward, moving, loss, new, stats)
+    return gradient, slope, _split(graph, forward, moving, loss, new, stats)
 
 
 def _fitted(

@@ -41,6 +41,31 @@ def accuracy(made: Mapping[str, Any] | str) -> str:
     )
 
 
+def cost_rows(costs: Mapping[str, Mapping[str, int]], provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a step costs beside the gradient, with the bundle's rates and with the LSTM they come from."""
+    rows = [("rule, per step", _cost(costs["step"]))] if "step" in costs else []
+    if "frozen" in provenance:
+        frozen = provenance["frozen"]
+        told = f"{100 * frozen['still']:.1f} % of the rates are zero, {100 * frozen['removed']:.1f} % removed"
+        rows.append(("frozen rates", f"{told}; median of {frozen['support_sets']} support sets"))
+        rows.append(("with --dynamic, per step", _cost(frozen["dynamic"])))
+    if "regrown" in costs:
+        grown = costs["regrown"]
+        stored, dense, peak, delta = (
+            human_bytes(grown[f"{part}_bytes"]) for part in ("stored", "dense", "peak", "delta")
+        )
+        text = f"{stored} stored become {dense} dense; {peak} peak for {grown['support']} samples"
+        text += f", a delta of up to {delta}"
+        rows.append(("regrown weights", text))
+    return rows
+
+
+def _cost(made: Mapping[str, int]) -> str:
+    state, rates = human_bytes(made["state_bytes"]), human_bytes(made["rate_bytes"])
+    work = f"{made['multiply_adds']:,} multiply-adds, {made['functions']:,} functions"
+    return f"{work}, {state} state, {rates} rates"
+
+
 def choice_tables(choice: Mapping[str, Any]) -> list[str]:
     """A table per choice that was made."""
     made = {"adaptable": set_table, "precision": precision_table}

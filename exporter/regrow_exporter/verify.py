@@ -2,14 +2,15 @@
 
 (a) The numpy reference of the programs must match torch in fp64 to 1e-9 per tensor: this proves the graph.
     Where a rule blows rounding up, an update may differ as much as torch's own does on jittered samples.
-(b) The fp32 engine's step-1 gradients must be within 8x of what torch loses in fp32, floor 1e-5.
-(c) The drift after K steps is recorded; beyond the same factor it needs a flipped ReLU or pooling tie.
+(b) Each fp32 engine's step-1 gradients must be within 8x of what torch loses in fp32, floor 1e-5; beyond
+    that a decision must lie at a tie, and torch lose as much where such decisions fall the other way.
+(c) Its drift after K steps is recorded; beyond the same factor it needs a flipped ReLU or pooling tie.
 
 What torch loses is the worst of a few fp32 runs on samples jittered by one rounding: a single run of a deep
 network may or may not hit a ReLU that sits on its kink, and then says nothing about the next one.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
 
@@ -18,32 +19,29 @@ import torch
 from numpy.typing import NDArray
 
 from regrow import reference, selftest
-from regrow.errors import UnsupportedError
+from regrow.bundle import Bundle
 from regrow.program import Program
 from regrow_exporter.capture import labelled
-from regrow_exporter.onnx_run import OnnxGraph
-from regrow_exporter.onnx_writer import write_adapt, write_single
+from regrow_exporter.deviation import (
+    ENGINE_FACTOR,
+    GRAPH_LIMIT,
+    SHARE,
+    Arrays,
+    errors,
+    judge_graph,
+    moved,
+    worst_of,
+)
+from regrow_exporter.given import Given, computed, moved_to
 from regrow_exporter.oracle import Oracle, oracle
 from regrow_exporter.programs import Learner, Programs
+from regrow_exporter.provers import provers
+from regrow_exporter.verify_engines import Case, check_engine, movable
 
-Arrays = Mapping[str, NDArray[Any]]
-
-GRAPH_LIMIT = 1e-9
-ENGINE_FACTOR = 8.0
-GRADIENT_FLOOR = 1e-5
-DRIFT_FLOOR = 1e-4
-# A gradient that is zero in exact arithmetic (a bias before a batch norm) is noise in every precision, so it
-# is judged against this share of the whole gradient instead of against itself. In fp64 a 1 % mistake in a
-# tensor a millionth of the whole still stands out a million times over the limit.
-SHARE = 1e-3
 # Multiplications that one run of K steps may take: some seconds in fp64 on one core.
 MEANS = 4 * 10**10
 
 JITTERED_RUNS = 4
-
-
-class VerificationError(UnsupportedError):
-    """The exported program does not compute what torch computes; nothing was written."""
 
 
 def verification_episode(learner: Learner, outputs: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
@@ -72,44 +70,48 @@ def _products(program: Program) -> int:
     return sum(prod(out) * prod(weight[1:]) for out, weight in shapes)
 
 
-def errors(found: Arrays, truth: Arrays, share: float) -> dict[str, float]:
-    """Relative error per tensor, each against its own norm plus a share of the whole."""
-    whole = float(np.sqrt(sum(float((t.astype(np.float64) ** 2).sum()) for t in truth.values())))
-    return {
-        name: float(np.linalg.norm((found[name].astype(np.float64) - t).ravel()))
-        / (float(np.linalg.norm(t.ravel())) + share * whole + 1e-30)
-        for name, t in truth.items()
-    }
-
-
 def verify(
     learner: Learner,
     programs: Programs,
     env: Arrays,
     steps: int,
     done: Callable[[float], None] = lambda share: None,
+    shipped: Bundle | None = None,
+    given: Given | None = None,
 ) -> dict[str, Any]:
     """All three checks; returns the figures for the manifest or raises VerificationError.
 
-    `done` is told the share of the work that is behind; in ResNet-12 the two fp64 runs are two thirds of it.
+    onnxruntime is always proven, the other engines present on the bundle that is `shipped`. `given` is the
+    network before it was simplified, unless that changed nothing. `done` is told the share of the work that
+    is behind; in ResNet-12 the two fp64 runs are two thirds of it.
     """
+    given = given or Given(learner, env)
     x, y = verification_episode(learner, programs.outputs)
     rows, steps = within_means(programs.deployed["predict"], len(x), steps)
     x, y = x[:rows], y[:rows]
-    env = {**env, "x": x, "y": y, "active": np.ones(programs.outputs, np.bool_)}
-    exact = oracle(learner, x, y, steps, torch.float64)
+    episode = {"x": x, "y": y, "active": np.ones(programs.outputs, np.bool_)}
+    env = {**env, **episode}
+    truth = exact = oracle(given.learner, x, y, steps, torch.float64)
     done(0.3)
     figures = {
         "support": len(x),
         "steps": steps,
-        "reference": _check_graph(learner, programs, env, exact, steps),
+        "reference": _check_graph(given.learner, programs, {**given.env, **episode}, exact, steps),
     }
     done(0.67)
     singles = []
     for jitter in range(JITTERED_RUNS):
-        singles.append(oracle(learner, x, y, steps, torch.float32, jitter))
+        singles.append(oracle(given.learner, x, y, steps, torch.float32, jitter))
         done(0.67 + 0.24 * (jitter + 1) / JITTERED_RUNS)
-    figures["engines"] = {"onnx": _check_onnx(learner, programs, env, exact, singles, steps)}
+    if given.learner.module is not learner.module:
+        exact = computed(learner, programs, env, steps)
+        singles = [moved_to(exact, truth, single) for single in singles]
+    case = Case(given.learner, programs, env, steps, truth, exact, singles)
+    figures["engines"] = {
+        # An engine that says it cannot run this bundle is no danger to anyone.
+        name: {"refused": prover} if isinstance(prover, str) else check_engine(name, prover, case)
+        for name, prover in provers(programs, env, shipped).items()
+    }
     return figures
 
 
@@ -118,13 +120,13 @@ def _check_graph(
 ) -> dict[str, float]:
     assert programs.gradient is not None
     out = reference.run(programs.gradient, env)
-    found = _movable(learner, {n: out[f"grad:{n}"] for n in learner.adaptable})
+    found = movable(learner, {n: out[f"grad:{n}"] for n in learner.adaptable})
     known, losses = reference.adapt(programs.deployed, env, steps)
     logits = reference.run(programs.deployed["predict"], known)["logits"]
     base = {n: env[n].astype(np.float64) for n in learner.adaptable}
     worst = {
         "loss": {"loss": abs(float(out["loss"]) - exact.loss) / (abs(exact.loss) + 1e-30)},
-        "gradient": errors(found, _movable(learner, exact.grads), SHARE),
+        "gradient": errors(found, movable(learner, exact.grads), SHARE),
         "losses": errors({"": np.array(losses)}, {"": np.array(exact.losses)}, 0.0),
         "update": errors(moved(known, base), moved(exact.params, base), SHARE),
         # On the support set itself, the statistics predict uses are the batch's own.
@@ -133,18 +135,6 @@ def _check_graph(
     if not max(worst["update"].values()) <= GRAPH_LIMIT:
         worst["update"] = _unexplained(learner, env, exact, steps, worst["update"])
     return judge_graph(worst)
-
-
-def judge_graph(worst: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """The largest error of each kind, or a refusal where one says that the graph is wrong."""
-    for what, figures in worst.items():
-        name, error = max(figures.items(), key=lambda item: item[1])
-        if not error <= GRAPH_LIMIT:
-            raise VerificationError(
-                f"verify: {what} {name}: differs from torch fp64 by {error:.2e}, expected at most "
-                f"{GRAPH_LIMIT:.0e}; the export is refused. Please report the network that causes this"
-            )
-    return {what: max(figures.values()) for what, figures in worst.items()}
 
 
 def _unexplained(
@@ -160,85 +150,3 @@ def _unexplained(
     runs = [oracle(learner, env["x"], env["y"], steps, torch.float64, j + 1) for j in range(JITTERED_RUNS)]
     noise = worst_of(errors(moved(run.params, base), truth, SHARE) for run in runs)
     return {n: 0.0 if GRAPH_LIMIT < e <= ENGINE_FACTOR * noise[n] else e for n, e in update.items()}
-
-
-def _movable(learner: Learner, grads: Arrays) -> dict[str, NDArray[Any]]:
-    """Gradients where they are used. Behind a dead channel the others are noise, in torch as well."""
-    return {
-        n: np.where(learner.moves[n].numpy(), g, 0) if n in learner.moves else g for n, g in grads.items()
-    }
-
-
-def worst_of(runs: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """The largest error of each tensor over the runs."""
-    merged: dict[str, float] = {}
-    for run in runs:
-        merged |= {name: max(error, merged.get(name, 0.0)) for name, error in run.items()}
-    return merged
-
-
-def moved(params: Arrays, base: Arrays) -> dict[str, NDArray[Any]]:
-    return {name: params[name].astype(np.float64) - start for name, start in base.items()}
-
-
-def _check_onnx(
-    learner: Learner, programs: Programs, env: Arrays, exact: Oracle, singles: Sequence[Oracle], steps: int
-) -> dict[str, Any]:
-    assert programs.gradient is not None
-    gradient = OnnxGraph(write_single(programs.gradient, env, "gradient"))
-    out = gradient.run(env)
-    truth = _movable(learner, exact.grads)
-    found = errors(_movable(learner, {n: out[f"grad:{n}"] for n in learner.adaptable}), truth, SHARE)
-    torch_error = worst_of(errors(_movable(learner, single.grads), truth, SHARE) for single in singles)
-    for name, error in found.items():
-        limit = max(ENGINE_FACTOR * torch_error[name], GRADIENT_FLOOR)
-        if not error <= limit:
-            raise VerificationError(
-                f"verify: onnx: gradient of {name}: off by {error:.2e}, expected at most {limit:.2e} "
-                f"(8x what torch loses in fp32); the export is refused"
-            )
-    drift = _check_drift(learner, programs, env, exact, singles, steps)
-    return {"gradient": max(found.values()), "gradient_torch": max(torch_error.values()), **drift}
-
-
-def _check_drift(
-    learner: Learner, programs: Programs, env: Arrays, exact: Oracle, singles: Sequence[Oracle], steps: int
-) -> dict[str, Any]:
-    adapt = OnnxGraph(write_adapt(programs.deployed, env))
-    base = {n: env[n].astype(np.float64) for n in learner.adaptable}
-    truth = moved(exact.params, base)
-    out = adapt.run(env, steps=steps)
-    new = {n: out[f"new:{n}"] for n in learner.adaptable}
-    found = errors(moved(new, base), truth, SHARE)
-    lost = worst_of(errors(moved(single.params, base), truth, SHARE) for single in singles)
-    # Where torch in fp32 is off by as much as the whole update, that update is noise and tells nothing.
-    telling = [n for n, error in lost.items() if error < 1] or list(lost)
-    drift, torch_drift = (max(run[n] for n in telling) for run in (found, lost))
-    flips = 0
-    if not drift <= max(ENGINE_FACTOR * torch_drift, DRIFT_FLOOR):
-        flips = _flips(programs.deployed, adapt, env, steps)
-        if not flips or not np.isfinite(drift):
-            raise VerificationError(
-                f"verify: onnx: after {steps} steps the update is off by {drift:.2e}, torch in fp32 by "
-                f"{torch_drift:.2e}, and no ReLU or pooling decision differs; the export is refused"
-            )
-    return {"drift": drift, "drift_torch": torch_drift, "flips": flips}
-
-
-def _flips(programs: Mapping[str, Program], adapt: OnnxGraph, env: Arrays, steps: int) -> int:
-    """How many branch decisions the engine's fp32 path takes differently from the fp64 path."""
-    flipped = 0
-    for done in range(steps):
-        out = adapt.run(env, steps=done)
-        mine = {k.removeprefix("new:"): v for k, v in out.items() if k.startswith("new:")}
-        exact, _ = reference.adapt(programs, env, done)
-        paths = ((env | mine, np.float32), (exact, np.float64))  # type: ignore[operator]
-        taken = [_decisions(programs, values, dtype) for values, dtype in paths]
-        flipped += sum(int((taken[0][name] != taken[1][name]).sum()) for name in taken[0])
-    return flipped
-
-
-def _decisions(programs: Mapping[str, Program], env: Arrays, dtype: Any) -> dict[str, NDArray[Any]]:
-    prefix = reference.trace(programs["prefix"], env, dtype)
-    values = reference.trace(programs["finish"], {**env, **prefix}, dtype)
-    return reference.decisions(programs["prefix"], prefix) | reference.decisions(programs["finish"], values)

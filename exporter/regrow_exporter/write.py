@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import regrow
 from regrow import bundle, selftest
 from regrow.files import atomic_write
 from regrow.manifest import Manifest
 from regrow_exporter.compact import compact
+from regrow_exporter.deviation import VerificationError
 from regrow_exporter.onnx_writer import write_adapt, write_single
 from regrow_exporter.programs import Programs
-from regrow_exporter.verify import VerificationError
+from regrow_exporter.provers import engines
 
 
 def write_checked(path: Path, manifest: Manifest, tensors: Mapping[str, NDArray[Any]]) -> str:
@@ -25,14 +25,12 @@ def write_checked(path: Path, manifest: Manifest, tensors: Mapping[str, NDArray[
     draft = path.with_name(f"{path.name}.unverified")
     try:
         digest = bundle.write(draft, manifest, tensors)
-        # The engine that the export was verified on: after K steps of a deep network fresh from its
-        # initialisation, another may have taken a ReLU the other way and be as right.
-        model = regrow.open(draft, engine="onnx")
-        problem = selftest.check(model.bundle, model.engine)
-        if problem:
-            raise VerificationError(
-                f"{path}: the written bundle fails its self-test: {problem}; export refused"
-            )
+        for name, engine in engines(read := bundle.read(draft)).items():
+            problem = None if isinstance(engine, str) else selftest.check(read, engine)
+            if problem:
+                raise VerificationError(
+                    f"{path}: the written bundle fails its self-test on {name}: {problem}; export refused"
+                )
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)

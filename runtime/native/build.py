@@ -101,6 +101,8 @@ def build(
         for name, width, march in widths:
             machine = (_processor(cc, march),) if march else ()
             defines = (f"-DVB={width}", f"-DREGROW_CORE=regrow_core_{name}")
+            if name != widths[0][0]:
+                defines += (f"-DREGROW_NARROW=regrow_core_{widths[0][0]}",)
             objects.append(_compile(cc, "core.c", Path(folder, f"{name}.o"), (*extra, *machine, *defines)))
         face = ("-DREGROW_X86_WIDTHS",) if x86 else ()
         objects.append(_compile(cc, "regrow.c", Path(folder, "regrow.o"), (*extra, *face)))

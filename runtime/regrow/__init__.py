@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from regrow.growth import ClassReport
     from regrow.inference import Prediction
     from regrow.model import Model, open
+    from regrow.router import route
     from regrow.session import AdaptReport, Session
 
     __version__: str
@@ -30,6 +31,7 @@ _HOMES = {
     "Prediction": "regrow.inference",
     "Session": "regrow.session",
     "open": "regrow.model",
+    "route": "regrow.router",
 }
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "Session",
     "UnsupportedError",
     "open",
+    "route",
 ]
 
 

@@ -16,7 +16,8 @@ from regrow import container, encoding, manifest
 from regrow.encoding import Encoded
 from regrow.fields import Words, dumps, fail, loads, show_name
 from regrow.files import StrPath
-from regrow.manifest import Adaptable, Manifest, Parameter, TensorSpec
+from regrow.manifest import Manifest, Parameter, TensorSpec
+from regrow.moves import Adaptable, moves
 from regrow.program import Program
 from regrow.program_json import load_program
 from regrow.values import VALUES, Array, Floats, Mask, Values
@@ -43,6 +44,20 @@ class Bundle:
     meta: dict[str, Array]
     state: dict[str, Array]
     statistics: dict[str, Array]
+
+    def moves(self, entry: Parameter) -> Mask | None:
+        """The positions of a parameter that may move; None where all of them."""
+        return moves(entry.adaptable, entry.shape, self.kept.get(entry.name))
+
+    def mask(self, entry: Parameter) -> Mask:
+        """The same as the programs read it: a tensor stored dense has every position kept."""
+        inside = self.moves(entry)
+        return np.ones(entry.shape, np.bool_) if inside is None else inside
+
+    def movable(self, entry: Parameter) -> int:
+        """How many they are."""
+        inside = self.moves(entry)
+        return entry.size if inside is None else int(np.count_nonzero(inside))
 
     def graph(self, name: str) -> bytes:
         """The unpacked ONNX graph `name` ("predict", "adapt")."""
@@ -109,6 +124,11 @@ def write(path: StrPath, manifest_: Manifest, tensors: Mapping[str, Array]) -> s
     text = dumps(manifest_.to_json(), f"{path}: manifest")
     _assemble(str(path), text, dict(tensors), "")
     return container.write(path, tensors, {METADATA_KEY: text})
+
+
+def unwritten(place: str, manifest_: Manifest, tensors: Mapping[str, Array]) -> Bundle:
+    """What `read` would make of these once they are written; it has no digest yet."""
+    return _assemble(place, dumps(manifest_.to_json(), f"{place}: manifest"), dict(tensors), "")
 
 
 def read(path: StrPath) -> Bundle:

@@ -16,7 +16,8 @@ from regrow.bundle import Bundle
 from regrow.encoding import KINDS, Encoded, Kind
 from regrow.fields import Fields, Words, dumps, fail, loads, show_name
 from regrow.files import StrPath
-from regrow.manifest import TensorSpec
+from regrow.manifest import Parameter, TensorSpec
+from regrow.moves import shown
 from regrow.values import Array, Floats, Mask
 
 METADATA_KEY = "regrow_delta"
@@ -166,7 +167,7 @@ def _labels(top: Fields, expected: Bundle) -> tuple[str, ...] | None:
 
 
 def _params(file: container.Container, top: Fields, expected: Bundle) -> dict[str, Floats]:
-    adaptable = {p.name: p.adaptable for p in expected.manifest.parameters if p.adaptable != "none"}
+    adaptable = {p.name: p for p in expected.manifest.parameters if p.adaptable != "none"}
     made: dict[str, Floats] = {}
     for entry in top.objects("parameters"):
         name = entry.text("name")
@@ -175,12 +176,12 @@ def _params(file: container.Container, top: Fields, expected: Bundle) -> dict[st
         base = expected.params[name]
         if entry.shape("shape") != base.shape:
             raise fail(entry.at("shape"), entry.get("shape"), f"{list(base.shape)} as in the bundle")
-        made[name] = _param(file, entry, base, adaptable[name], expected.kept.get(name))
+        made[name] = _param(file, entry, base, expected, adaptable[name])
     return made
 
 
 def _param(
-    file: container.Container, entry: Fields, base: Floats, adaptable: str, kept: Mask | None
+    file: container.Container, entry: Fields, base: Floats, expected: Bundle, moving: Parameter
 ) -> Floats:
     kind: Kind = next(k for k in KINDS if k == entry.choice("encoding", KINDS))
     stored = f"param.{entry.text('name')}"
@@ -198,16 +199,15 @@ def _param(
         w = base.copy()
         w[changed] = parts["values"]
         w.flags.writeable = False
-    _check_moved(w, base, adaptable, kept, place)
+    _check_moved(w, base, expected.moves(moving), shown(moving.adaptable), place)
     return w
 
 
-def _check_moved(w: Floats, base: Floats, adaptable: str, kept: Mask | None, place: str) -> None:
+def _check_moved(w: Floats, base: Floats, moves: Mask | None, adaptable: str, place: str) -> None:
     """Positions outside the adaptable set must still be the bundle's."""
-    if adaptable == "all" or (adaptable == "kept" and kept is None):
+    if moves is None:
         return
-    fixed = np.ones(base.shape, np.bool_) if kept is None else kept if adaptable == "pruned" else ~kept
-    moved = int(np.count_nonzero((_bits(w) != _bits(base)) & fixed))
+    moved = int(np.count_nonzero((_bits(w) != _bits(base)) & ~moves))
     if moved:
         raise fail(place, Words(f"{moved} changed values outside the {adaptable} positions"), "none")
 

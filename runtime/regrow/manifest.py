@@ -12,15 +12,14 @@ from typing import Any, Literal, cast, get_args
 
 from regrow.encoding import KINDS, Kind
 from regrow.fields import Fields, Words, fail
+from regrow.moves import Adaptable, parse_adaptable
 from regrow.values import VALUES, Values
 
 FORMAT_VERSION = 2  # it added int8 values, zlib streams that share a dictionary, and the kind of a rule
 
-Adaptable = Literal["none", "all", "kept", "pruned"]
 Task = Literal["classification", "regression"]
 BatchNorm = Literal["none", "support", "running", "transductive"]
 RuleKind = Literal["gradient", "metric"]
-ADAPTABLE: tuple[Adaptable, ...] = ("none", "all", "kept", "pruned")
 TASKS: dict[Task, str] = {"classification": "logits", "regression": "values"}
 BATCH_NORMS: tuple[BatchNorm, ...] = ("none", "support", "running", "transductive")
 TENSOR_DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
@@ -234,7 +233,7 @@ def _parameter(fields: Fields, version: int) -> Parameter:
     return Parameter(
         name=fields.text("name"),
         shape=shape,
-        adaptable=cast(Adaptable, fields.choice("adaptable", ADAPTABLE)),
+        adaptable=parse_adaptable(fields, shape, version),
         encoding=encoding,
         values=cast(Values, fields.choice("values", known)),
         kept=fields.integer("kept", size if encoding == "dense" else 0, size),

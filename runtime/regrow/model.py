@@ -114,11 +114,25 @@ class Model:
         return low
 
 
-def open(path: StrPath, *, engine: str = "auto", budget_bytes: int | None = None, threads: int = 1) -> Model:
+_PLANS = ("auto", "fast", "small")
+
+
+def open(
+    path: StrPath,
+    *,
+    engine: str = "auto",
+    budget_bytes: int | None = None,
+    threads: int = 1,
+    plan: str = "auto",
+) -> Model:
     """Map a bundle, verify it and choose an engine.
 
     `threads=1` because adaptation steps are small: more threads wait for each other more than they compute.
+    `plan` is the native engine's: "fast", "small" (about half of the memory in about one and a half times the
+    time), or "auto", which is small where only that fits `budget_bytes`.
     """
+    if plan not in _PLANS:
+        raise UnsupportedError(f"regrow.open: plan is {plan!r}, expected one of {', '.join(_PLANS)}")
     if not _positive(threads):
         raise UnsupportedError(
             f"regrow.open: threads is {threads!r}, expected 1 or more; leave it out for one"
@@ -130,7 +144,7 @@ def open(path: StrPath, *, engine: str = "auto", budget_bytes: int | None = None
     engines.pick(engine)
     bundle = bundles.read(path)
     _check(bundle)
-    made, note = engines.start(engine, bundle, threads=threads, budget_bytes=budget_bytes)
+    made, note = engines.start(engine, bundle, threads=threads, budget_bytes=budget_bytes, plan=plan)
     return Model(bundle, made, budget_bytes, note)
 
 

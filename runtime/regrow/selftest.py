@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from regrow.bundle import Bundle
 from regrow.engines import Engine
+from regrow.manifest import SelfTest
 
 
 def mix(counter: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -42,8 +43,15 @@ def episode(
 
 def check(bundle: Bundle, engine: Engine) -> str | None:
     """Adapt and predict on the self-test episode; None where the bundle's figures come back, else the gap."""
+    for what, (gap, limit) in gaps(bundle, engine, bundle.manifest.selftest).items():
+        if not gap <= limit:
+            return f"{what} differ by {gap:.2e} from the bundle's own, expected at most {limit:.2e}"
+    return None
+
+
+def gaps(bundle: Bundle, engine: Engine, test: SelfTest) -> dict[str, tuple[float, float]]:
+    """How far the engine is from what a self-test expects of losses and logits, and how far it may be."""
     made = bundle.manifest
-    test = made.selftest
     x, y = episode(test.seed, test.support, test.ways, made.input.shape)
     active = np.ones(made.output.shape, np.bool_) if made.task == "classification" else None
     target = y if active is not None else np.zeros((test.support, *made.output.shape), np.float32)
@@ -51,10 +59,9 @@ def check(bundle: Bundle, engine: Engine) -> str | None:
     adapted = engine.adapt(x, target, active, params, bundle.state, made.rule.steps)
     # The whole support set: a transductive bundle normalises by what it is asked about.
     logits = engine.predict(x, adapted.params, adapted.statistics)[0]
+    figures: dict[str, tuple[float, float]] = {}
     for what, found, expected in (("losses", adapted.losses, test.losses), ("logits", logits, test.logits)):
         want = np.array(expected, np.float32)
         limit = test.tolerance * max(1.0, float(np.abs(want).max(initial=0.0)))
-        gap = float(np.abs(np.asarray(found) - want).max(initial=0.0))
-        if not gap <= limit:
-            return f"{what} differ by {gap:.2e} from the bundle's own, expected at most {limit:.2e}"
-    return None
+        figures[what] = float(np.abs(np.asarray(found) - want).max(initial=0.0)), limit
+    return figures

@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from regrow import reference
-from regrow_exporter import pipeline, verify
+from regrow_exporter import deviation, verify
+from regrow_exporter.capture import labelled
+from regrow_exporter.drafting import environment
 from regrow_exporter.onnx_run import OnnxGraph
 from regrow_exporter.onnx_writer import write_single
 from regrow_exporter.programs import Learner, build
@@ -34,20 +36,26 @@ class Probe(nn.Module):
 
 def agrees(op, x):
     """Loss and gradients equal torch's on exactly these samples, and the engine's in fp32 on any number."""
+    programs, env = exact(op, x)
+    emits(programs.gradient, env, x)
+    return programs
+
+
+def exact(op, x, loss="cross_entropy", loss_args=None):
+    """Loss and gradients equal torch's in fp64; the programs, and what they read."""
     module = Probe(op, x.shape[1:], x)
     names = tuple(n for n, _ in module.named_parameters())
     rule = sgd(0.1)
-    learner = Learner(module, tuple(x.shape[1:]), names, rule, rule.meta({}), "cross_entropy", {})
+    learner = Learner(module, tuple(x.shape[1:]), names, rule, rule.meta({}), loss, {}, loss_args or {})
     programs = build(learner)
-    env = pipeline._environment(learner, programs)
-    y = np.arange(len(x)) % 3
-    exact = verify.oracle(learner, x.numpy(), y, 1, torch.float64)
+    env = environment(learner, programs)
+    y = np.arange(len(x)) % 3 if labelled(loss) else np.eye(3, dtype=np.float32)[np.arange(len(x)) % 3]
+    truth = verify.oracle(learner, x.numpy(), y, 1, torch.float64)
     found = reference.run(programs.gradient, {**env, "x": x.numpy(), "y": y})
-    errors = verify.errors({n: found[f"grad:{n}"] for n in names}, exact.grads, verify.SHARE)
-    assert abs(float(found["loss"]) - exact.loss) < 1e-12
-    assert max(errors.values()) < verify.GRAPH_LIMIT, errors
-    emits(programs.gradient, env, x)
-    return programs
+    errors = deviation.errors({n: found[f"grad:{n}"] for n in names}, truth.grads, deviation.SHARE)
+    assert abs(float(found["loss"]) - truth.loss) < 1e-12
+    assert max(errors.values()) < deviation.GRAPH_LIMIT, errors
+    return programs, env
 
 
 def emits(program, env, x):
@@ -60,5 +68,5 @@ def emits(program, env, x):
         samples = picked + 0.1 * torch.randn(picked.shape, generator=generator)
         full = {**env, "x": samples.numpy(), "y": np.arange(batch) % 3}
         found, exact = graph.run(full), reference.run(program, full)
-        errors = verify.errors(found, exact, ENGINE_SHARE)
+        errors = deviation.errors(found, exact, ENGINE_SHARE)
         assert max(errors.values()) < ENGINE_LIMIT, (batch, errors)

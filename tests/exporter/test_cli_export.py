@@ -289,3 +289,21 @@ def test_what_a_metric_head_cannot_be_is_one_line(tmp_path, capsys, words, said)
     assert run("export", ckpt, "-o", tmp_path / "m.regrow", *words) == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "m.regrow").exists()
+
+
+def test_simplification_is_told_and_can_be_left_out(tmp_path, capsys):
+    masks = {"blocks.0.conv.weight": np.arange(36).reshape(4, 1, 3, 3) >= 18}
+    path = written(tmp_path / "m.ckpt", masks=masks, adaptable=("head.*",))
+    ckpt = checkpoint.read(path)
+    params = {n: np.array(p) for n, p in ckpt.params.items()}
+    params["blocks.0.conv.weight"] *= masks["blocks.0.conv.weight"]
+    # As captured, a norm makes noise of a constant that fp32 cannot take the mean of exactly.
+    params["blocks.0.conv.bias"][:2] = 0
+    written(path, masks=masks, adaptable=("head.*",), params=params)
+    told = []
+    for words in ([], ["--no-simplify"]):
+        assert run("export", path, "-o", tmp_path / f"{len(words)}.regrow", "--json", *words) == 0
+        told.append(json.loads(capsys.readouterr().out)["simplified"])
+    # Both filters give a constant above zero to a layer with a border: one of them stays.
+    assert told[0]["channels"] == {"removed": 1, "of": 13}
+    assert told[1] is None

@@ -11,7 +11,8 @@ pytest.importorskip("onnxruntime")
 import torch.nn.functional as F
 from torch import nn
 
-from regrow_exporter import pipeline, verify
+from regrow_exporter import verify
+from regrow_exporter.drafting import environment
 from regrow_exporter.programs import Learner, build
 from regrow_trainer.rules.sgd import sgd
 from tests.exporter.probe import agrees
@@ -113,4 +114,4 @@ def test_mse_and_linear_without_bias():
     rule = sgd(0.1)
     learner = Learner(module, (3,), names, rule, rule.meta({}), "mse", {})
     programs = build(learner)
-    verify.verify(learner, programs, pipeline._environment(learner, programs), 2)
+    verify.verify(learner, programs, environment(learner, programs), 2)

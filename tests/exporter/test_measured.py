@@ -99,7 +99,7 @@ def coarse():
     """A network that rounding changes beyond recognition.
 
     fp16: its first weights lie around its smallest. int8: in every row of the second layer one weight, which
-    only a dead unit feeds, is hundreds of times as large as the others.
+    only a unit that is never on feeds, is hundreds of times as large as the others; a dead one would be cut.
     """
     module = parting()
     with torch.no_grad():
@@ -107,7 +107,7 @@ def coarse():
         module.middle.weight.mul_(1e5)
         module.body.bias.zero_()
         module.middle.bias.zero_()
-        module.body.weight[0], module.body.bias[0] = 0, -1e-9
+        module.body.weight[0], module.body.bias[0] = 1e-15, -1e-9
         module.middle.weight[:, 0] = 3e7
     return module
 

@@ -1,4 +1,4 @@
-"""Every method reaches the device: what a bundle's session does is what the learner's own inner loop does."""
+"""Every method reaches the device: a session does, on each engine, what the learner's inner loop does."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("pydantic")
 
 import regrow
-from regrow import checkpoint
+from regrow import checkpoint, engines
 from regrow.episodes import open_source, sample
 from regrow_exporter.checkpoints import export_checkpoint
 from regrow_trainer.build import rebuild
@@ -39,6 +39,9 @@ SINE = {
 CAVIA = ["learner.adaptable=['context']", "train.hold=['context']", "rule={name='sgd', args={lr=1.0}}"]
 SGD = ["rule={name='sgd', args={lr=0.1}}"]
 METHODS = {
+    "maml": (GLYPHS, SGD),
+    "fomaml": (GLYPHS, [*SGD, "train.strategy=first_order"]),
+    "foanil": (GLYPHS, [*SGD, "train.strategy=first_order", "learner.adaptable=['@head']"]),
     "meta_sgd": (GLYPHS, ["rule.name=meta_sgd", "rule.args.lr=0.1"]),
     "maml++": (GLYPHS, ["rule.name=step_rates", "rule.args.steps=3", "train.multi_step=2"]),
     "pamela": (GLYPHS, ["rule.name=pamela", "rule.args={lr=0.1, steps=4, w=2}", "learner.steps=5"]),
@@ -66,8 +69,6 @@ def test_a_session_is_the_learners_inner_loop(tmp_path, method):
     episode = sample(open_source("glyphs:test", classes=8, samples=6), 3, 1, 2, 1, 0)
     if data is SINE:
         episode = sample(open_source("sine:test"), 1, 5, 4, 1, 0)
-    session = regrow.open(path).session()
-    session.adapt(episode.support_x, episode.support_y)
     params, meta = (
         {n: t.double() for n, t in to_tensors(group).items()} for group in (saved.params, saved.meta)
     )
@@ -76,10 +77,21 @@ def test_a_session_is_the_learners_inner_loop(tmp_path, method):
     y = y.double() if y.is_floating_point() else y
     learner.module.double()
     adapted = learner.adapt(params, meta, {}, x, y, learner.steps)
-    assert set(session.parameters) == set(learner.adaptable)
-    for name, found in session.parameters.items():
-        np.testing.assert_allclose(found, adapted[name], rtol=1e-4, atol=1e-5, err_msg=name)
     assert any(not torch.equal(adapted[n], params[n]) for n in learner.adaptable)
-    query = torch.from_numpy(episode.query_x).double()
-    logits = learner.query_outputs(adapted, x, query)
-    np.testing.assert_allclose(session.predict(episode.query_x).logits, logits, rtol=1e-3, atol=1e-4)
+    logits = learner.query_outputs(adapted, x, torch.from_numpy(episode.query_x).double())
+    for engine in engines.available():
+        session = regrow.open(path, engine=engine).session()
+        session.adapt(episode.support_x, episode.support_y)
+        assert set(session.parameters) == set(learner.adaptable)
+        for name, found in session.parameters.items():
+            np.testing.assert_allclose(
+                found, adapted[name], rtol=1e-4, atol=1e-5, err_msg=f"{engine}: {name}"
+            )
+        answered = session.predict(episode.query_x).logits
+        np.testing.assert_allclose(answered, logits, rtol=1e-3, atol=1e-4, err_msg=engine)
+
+
+def test_both_engines_are_here() -> None:
+    """Or the test above holds a bundle to less than it says."""
+    if engines.available() != ("native", "onnx"):
+        pytest.skip(f"only {', '.join(engines.available())}; build the core or install onnxruntime")

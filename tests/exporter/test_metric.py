@@ -14,7 +14,8 @@ from torch import nn
 import regrow
 from regrow import reference, selftest
 from regrow.errors import UnsupportedError
-from regrow_exporter import export, pipeline, verify, verify_fit
+from regrow_exporter import deviation, export, verify, verify_fit
+from regrow_exporter.drafting import environment
 from regrow_exporter.learners import fitting
 from regrow_exporter.ops import ONNX
 from regrow_exporter.oracle import fitted_oracle
@@ -38,7 +39,7 @@ def built(name, rule=None, ways=None):
     moving = fitting(module, torch.rand(6, *shape), rule or prototype(), "@head", ways, {})
     learner = moving.learner(module, shape, moving.names, "cross_entropy")
     programs = build(learner)
-    return learner, programs, pipeline._environment(learner, programs)
+    return learner, programs, environment(learner, programs)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def built(name, rule=None, ways=None):
 )
 def test_a_fitted_head_is_proven(name, rule):
     figures = verify_fit.verify_fit(*built(name, RULES[rule](), 4))
-    assert max(figures["reference"].values()) < verify.GRAPH_LIMIT
+    assert max(figures["reference"].values()) < deviation.GRAPH_LIMIT
     assert set(figures["engines"]["onnx"]) == {"fit", "fit_torch", "drift", "drift_torch"}
     assert figures["engines"]["onnx"]["fit"] < 1e-4
 
@@ -83,7 +84,7 @@ def test_any_wrong_value_that_shows_is_refused(name):
             tried += 1
             try:
                 verify_fit._check_graph(broken, env, rounds, exact)
-            except verify.VerificationError:
+            except deviation.VerificationError:
                 continue
         survivors.append((key, value, factor))
     assert tried > 30
@@ -120,7 +121,7 @@ def test_a_wrong_engine_kernel_is_refused(monkeypatch, kind, factor):
         return [b.node("Mul", right(b, ins, op, values)[0], np.float32(factor))]
 
     monkeypatch.setitem(ONNX, kind, wrong)
-    with pytest.raises(verify.VerificationError, match="onnx: fit of head"):
+    with pytest.raises(deviation.VerificationError, match="onnx: fit of head"):
         verify_fit.verify_fit(*built("mixed"))
 
 

@@ -8,7 +8,8 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from regrow import reference, selftest
-from regrow_exporter import pipeline, verify
+from regrow_exporter import deviation, verify
+from regrow_exporter.drafting import environment
 from regrow_exporter.onnx_run import OnnxGraph
 from regrow_exporter.onnx_writer import write_single
 from regrow_exporter.programs import build
@@ -29,9 +30,9 @@ SETS = {
 def test_every_adaptable_set_is_proven(name, chosen):
     made = learner(name, SETS[chosen])
     programs = build(made)
-    env = pipeline._environment(made, programs)
+    env = environment(made, programs)
     figures = verify.verify(made, programs, env, 3)
-    assert max(figures["reference"].values()) < verify.GRAPH_LIMIT
+    assert max(figures["reference"].values()) < deviation.GRAPH_LIMIT
     graph = OnnxGraph(write_single(programs.gradient, env, "gradient"))
     for batch in (1, 5, 25):
         x, y = selftest.episode(0, batch, programs.outputs, made.shape)

@@ -10,7 +10,8 @@ from regrow.engines import core
 from regrow.plan.kept import packs
 from regrow.plan.lifted import lifted
 from regrow.plan.make import missing, plan_adapt, plan_predict
-from regrow_exporter import pipeline, verify
+from regrow_exporter import deviation, verify
+from regrow_exporter.drafting import environment
 from regrow_exporter.onnx_run import OnnxGraph
 from regrow_exporter.onnx_writer import write_adapt
 from regrow_exporter.programs import build
@@ -44,7 +45,7 @@ class Case:
         programs = build(self.learner)
         self.programs, self.steps = programs.deployed, steps
         x, y = verify.verification_episode(self.learner, programs.outputs)
-        env = {**pipeline._environment(self.learner, programs), "x": x, "y": y}
+        env = {**environment(self.learner, programs), "x": x, "y": y}
         env["active"] = np.ones(programs.outputs, np.bool_)
         self.env = {n: narrow(a) for n, a in env.items()}
         self.exact, self.losses = reference.adapt(self.programs, self.env, steps)
@@ -68,7 +69,7 @@ class Case:
 
 
 def worst(found, exact):
-    return max(verify.errors(found, exact, verify.SHARE).values())
+    return max(deviation.errors(found, exact, deviation.SHARE).values())
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))

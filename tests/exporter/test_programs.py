@@ -11,8 +11,8 @@ pytest.importorskip("onnxruntime")
 
 from regrow import plan, reference, selftest
 from regrow.program_json import parse_program
-from regrow_exporter import pipeline
 from regrow_exporter.capture import labelled
+from regrow_exporter.drafting import environment
 from regrow_exporter.onnx_run import OnnxGraph
 from regrow_exporter.onnx_writer import write_adapt, write_single
 from regrow_exporter.programs import build
@@ -51,7 +51,7 @@ def test_last_block_only_hoists_the_rest():
 def test_one_dynamic_graph_serves_every_batch(name, batch):
     made = learner(name)
     programs = build(made)
-    env = {**pipeline._environment(made, programs)}
+    env = {**environment(made, programs)}
     x, y = selftest.episode(0, batch, max(programs.outputs, 2), made.shape)
     if not labelled(made.loss):
         y = np.linspace(-1, 1, batch * programs.outputs, dtype=np.float32).reshape(batch, -1)
@@ -73,7 +73,7 @@ def test_where_the_mask_does_not_move_bits_stay_even_beside_infinite_gradients()
     moves = {n: torch.rand(params[n].shape) < 0.5 for n in made.adaptable if params[n].ndim > 1}
     made = learner("residual", moves=moves)
     programs = build(made)
-    env = pipeline._environment(made, programs)
+    env = environment(made, programs)
     x, y = selftest.episode(0, 6, 4, made.shape)
     x[0] = np.float32(3e38)  # overflows in the first batch norm
     out = OnnxGraph(write_adapt(programs.deployed, env)).run({**env, "x": x, "y": y}, steps=3)
@@ -86,7 +86,7 @@ def test_where_the_mask_does_not_move_bits_stay_even_beside_infinite_gradients()
 def test_zero_steps_change_nothing_and_still_give_statistics():
     made = learner("conv4")
     programs = build(made)
-    env = pipeline._environment(made, programs)
+    env = environment(made, programs)
     x, y = selftest.episode(0, 5, 5, made.shape)
     out = OnnxGraph(write_adapt(programs.deployed, env)).run({**env, "x": x, "y": y}, steps=0)
     assert out["loss"].shape == (0,)
@@ -97,7 +97,7 @@ def test_zero_steps_change_nothing_and_still_give_statistics():
 def test_unused_outputs_learn_nothing_and_equal_a_smaller_head():
     made = learner("conv4")
     programs = build(made)
-    env = pipeline._environment(made, programs)
+    env = environment(made, programs)
     x, y = selftest.episode(0, 6, 3, made.shape)
     active = np.array([True, True, True, False, False])
     adapt = OnnxGraph(write_adapt(programs.deployed, env))

@@ -13,7 +13,8 @@ from torch import nn
 import regrow
 from regrow import selftest
 from regrow.errors import UnsupportedError
-from regrow_exporter import export, pipeline, verify
+from regrow_exporter import deviation, export, verify
+from regrow_exporter.drafting import environment
 from regrow_exporter.programs import build
 from regrow_trainer.rules import Rule
 from regrow_trainer.rules.adam import adam
@@ -41,8 +42,8 @@ def proven(rule, name="branches", steps=2 * STEPS):
     torch.manual_seed(3)
     made = learner(name, rule=rule)
     programs = build(made)
-    figures = verify.verify(made, programs, pipeline._environment(made, programs), steps)
-    assert max(figures["reference"].values()) < verify.GRAPH_LIMIT
+    figures = verify.verify(made, programs, environment(made, programs), steps)
+    assert max(figures["reference"].values()) < deviation.GRAPH_LIMIT
     assert figures["engines"]["onnx"]["drift"] < 1e-2
     return programs
 
@@ -183,9 +184,9 @@ def test_an_update_that_is_nothing_but_rounding_does_not_stop_an_export():
 def test_a_wrong_rate_is_refused_even_beside_such_noise():
     made = learner("conv4", rule=adam(0.01))
     programs = build(made)
-    env = pipeline._environment(made, programs)
+    env = environment(made, programs)
     env["meta:lr"] = env["meta:lr"] * np.float32(1.001)
-    with pytest.raises(verify.VerificationError, match="verify: update"):
+    with pytest.raises(deviation.VerificationError, match="verify: update"):
         verify.verify(made, programs, env, 1)
 
 

@@ -56,7 +56,7 @@ def test_what_has_no_meaning_on_the_device_is_refused(name):
     module = Applied(op, 4)
     names = tuple(n for n, _ in module.named_parameters())
     with pytest.raises(UnsupportedError, match=words):
-        build(Learner(module, (4,), names, sgd(0.1), {}, "cross_entropy", {}))
+        build(Learner(module, (4,), names, sgd(0.1), sgd(0.1).meta({}), "cross_entropy", {}))
 
 
 ATTENTION = {
@@ -77,7 +77,7 @@ def test_attention_and_recurrence_say_what_they_lack(words):
     op = (lambda x: made(x)[0].mean(1)) if isinstance(made, nn.Module) else (lambda x: made(x).mean(1))
     module = Applied(op, 4)
     with pytest.raises(UnsupportedError, match=words):
-        build(Learner(module, (3, 4), ("head.weight",), sgd(0.1), {}, "cross_entropy", {}))
+        build(Learner(module, (3, 4), ("head.weight",), sgd(0.1), sgd(0.1).meta({}), "cross_entropy", {}))
 
 
 def test_a_frozen_recurrent_body_leaves_nothing_recurrent_in_the_step():

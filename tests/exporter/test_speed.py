@@ -11,7 +11,7 @@ pytest.importorskip("onnxruntime")
 
 from benchmarks import export_speed, speed_table
 from benchmarks.networks import NETWORKS as LARGE
-from regrow_exporter import pipeline
+from regrow_exporter.drafting import environment
 from regrow_exporter.onnx_writer import write_adapt
 from regrow_exporter.programs import build
 from tests.exporter.networks import NETWORKS, learner
@@ -25,7 +25,7 @@ def loop(name, adaptable=None):
     """The program of a step and the body of the Loop it became."""
     made = learner(name, adaptable)
     programs = build(made)
-    model = write_adapt(programs.deployed, pipeline._environment(made, programs))
+    model = write_adapt(programs.deployed, environment(made, programs))
     (node,) = [node for node in model.graph.node if node.op_type == "Loop"]
     return programs.deployed["step"], next(a.g for a in node.attribute if a.HasField("g"))
 

@@ -11,7 +11,8 @@ pytest.importorskip("onnxruntime")
 
 from regrow import reference
 from regrow.program import Op
-from regrow_exporter import pipeline, verify
+from regrow_exporter import deviation, verify
+from regrow_exporter.drafting import environment
 from regrow_exporter.programs import build
 from tests.exporter.networks import NETWORKS, learner
 
@@ -20,13 +21,13 @@ STEPS = 3
 
 def check(made, steps=STEPS):
     programs = build(made)
-    return verify.verify(made, programs, pipeline._environment(made, programs), steps)
+    return verify.verify(made, programs, environment(made, programs), steps)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_is_proven(name):
     figures = check(learner(name))
-    assert max(figures["reference"].values()) < verify.GRAPH_LIMIT
+    assert max(figures["reference"].values()) < deviation.GRAPH_LIMIT
     assert figures["engines"]["onnx"]["gradient"] < 1e-3
 
 
@@ -36,7 +37,7 @@ def test_masked_weights_are_proven(name):
     params = made.tensors()
     moves = {n: torch.rand(params[n].shape) < 0.5 for n in made.adaptable if params[n].ndim == 4}
     figures = check(learner(name, moves=moves))
-    assert max(figures["reference"].values()) < verify.GRAPH_LIMIT
+    assert max(figures["reference"].values()) < deviation.GRAPH_LIMIT
 
 
 def damaged(program, value, factor):
@@ -66,7 +67,7 @@ def test_any_wrong_gradient_term_is_refused(name):
     made = learner(name)
     programs = build(made)
     x, y = verify.verification_episode(made, programs.outputs)
-    env = {**pipeline._environment(made, programs), "x": x, "y": y}
+    env = {**environment(made, programs), "x": x, "y": y}
     exact = verify.oracle(made, x, y, 1, torch.float64)
     verify._check_graph(made, programs, env, exact, 1)
     suspects = backward_values(programs.gradient, reference.trace(programs.gradient, env))
@@ -76,7 +77,7 @@ def test_any_wrong_gradient_term_is_refused(name):
             mutant = replace(programs, gradient=damaged(programs.gradient, value, factor))
             try:
                 verify._check_graph(made, mutant, env, exact, 1)
-            except verify.VerificationError:
+            except deviation.VerificationError:
                 continue
             survivors.append((value, factor))
     assert len(suspects) > 5
@@ -92,7 +93,7 @@ def test_a_wrong_engine_kernel_is_refused(monkeypatch):
         return [b.node("Mul", relu_back(b, ins, op, values)[0], np.float32(1.001))]
 
     monkeypatch.setitem(ONNX, "relu_back", leaky)
-    with pytest.raises(verify.VerificationError, match="onnx: gradient of"):
+    with pytest.raises(deviation.VerificationError, match="onnx: gradient of"):
         check(learner("conv4"))
 
 
@@ -100,7 +101,7 @@ def test_a_wrong_update_is_refused(monkeypatch):
     """The rule goes through the same proof: a rate off by one percent is found."""
     made = learner("mixed")
     programs = build(made)
-    env = pipeline._environment(made, programs)
+    env = environment(made, programs)
     env["meta:lr"] = env["meta:lr"] * 1.01
-    with pytest.raises(verify.VerificationError, match="differs from torch fp64"):
+    with pytest.raises(deviation.VerificationError, match="differs from torch fp64"):
         verify.verify(made, programs, env, STEPS)

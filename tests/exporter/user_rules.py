@@ -201,3 +201,12 @@ def sorting():
         fit,
         lambda params, features: features @ params["sums"].T,
     )
+
+
+def unsupported():
+    """Steps by a coin's toss, which no device repeats."""
+
+    def update(meta, params, grads, state, step):
+        return {n: p - torch.bernoulli(p.sigmoid()) * grads[n] for n, p in params.items()}, state
+
+    return Rule(lambda params: {}, lambda meta, params: {}, update)

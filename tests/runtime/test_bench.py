@@ -14,7 +14,7 @@ import pytest
 import regrow
 from regrow import engines
 from regrow.bench import machine, memory
-from regrow.bench.peers import Child, Peer, RefusedError, found
+from regrow.bench.peers import Peer, RefusedError, found
 from regrow.bench.run import measure
 from regrow.bench.stats import ratios, spread
 from regrow.bench.subject import Episode, read_episode, serve
@@ -110,7 +110,7 @@ def test_every_engine_present_is_a_peer(tiny: ModuleType) -> None:
 
 def test_a_child_that_dies_is_reported_with_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match=r"bench: ghost: its process ended .*No module named"):
-        Child(Peer("ghost", lambda bundle, episode: ["regrow_no_such_module"]), "b", "e")
+        Peer("ghost", lambda bundle, episode: ["regrow_no_such_module"]).start("b", "e")
 
 
 def test_a_short_run_prints_everything(

@@ -83,6 +83,40 @@ def test_train_from_a_checkpoint_counts_all_iterations(
     assert "iteration 1, validation accuracy" in capsys.readouterr().out
 
 
+def test_a_bare_key_and_a_folder_of_the_recipes_name(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = ["train", str(recipe), "--set", "steps=3", "--set", "iterations=1"]
+    assert main([*line, "--dtype", "bf16", "--device", "cpu", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["checkpoint"] == str(Path("runs/tiny/best.safetensors"))
+    made = checkpoint.read(told["checkpoint"])
+    assert (made.steps, made.iteration, made.recipe["train"]["dtype"]) == (3, 1, "bf16")
+    assert main(["evaluate", told["checkpoint"], "--episodes", "2", "--queries", "2", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [point["steps"] for point in report["curve"]] == [0, 1, 2, 3]
+    assert all(point["half_width"] >= 0 for point in report["curve"])
+
+
+def test_a_bundle_has_a_curve_per_step_too(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnx")
+    out, bundle = tmp_path / "run", tmp_path / "m.regrow"
+    rule = ["--set", "rule={name='sgd', args={lr=0.1}}", "--set", "steps=2"]
+    assert main(["train", str(recipe), "-o", str(out), *rule]) == 0
+    assert main(["export", str(out / "best.safetensors"), "-o", str(bundle)]) == 0
+    sizes = ["--episodes", "4", "--queries", "2", "--json"]
+    curves = []
+    for file in (out / "best.safetensors", bundle):
+        capsys.readouterr()
+        assert main(["evaluate", str(file), *sizes]) == 0
+        curves.append([p["mean"] for p in json.loads(capsys.readouterr().out)["curve"]])
+    assert len(curves[0]) == 3
+    assert curves[1] == pytest.approx(curves[0])
+
+
 def test_ctrl_c_says_how_to_go_on(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,6 +41,8 @@ METHODS: dict[str, tuple[str, list[str], float, float]] = {
     "anil": ("glyphs-5w1s-anil", [*SINE, "rule.args.lr=0.05"], 0.7, 0.7),
     "foanil": ("glyphs-5w1s-foanil", [*SINE, "rule.args.lr=0.05"], 0.95, 0.9),
     "bmp": ("glyphs-5w1s-bmp", [*SINE, "rule.args.lr=0.02"], 0.8, 0.8),
+    "dmsgd": ("sine-dmsgd", ["learner.steps=2", "train.rule_lr=1e-3"], 0.8, 0.7),
+    "m2sgd": ("sine-m2sgd", ["learner.steps=2", "train.rule_lr=1e-3"], 0.8, 0.8),
     "mmsup": (
         "glyphs-5w1s-mmsup",
         [*SINE, "rule.args.lr=0.02", "backbone={name='supermask', args={backbone='mlp', keep=0.7}}"],
@@ -70,7 +72,7 @@ def test_it_beats_its_own_start_and_the_untrained(method: str, tmp_path: Path) -
 
 
 def glyph_recipes() -> list[str]:
-    return sorted(path.stem for path in RECIPES.glob("glyphs-*.toml"))
+    return sorted(path.stem for path in RECIPES.glob("glyphs-5w1s-*.toml"))
 
 
 @pytest.mark.slow

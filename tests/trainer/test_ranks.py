@@ -14,9 +14,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("pydantic")
 
 from regrow import checkpoint
-from regrow.errors import RegrowError
+from regrow.errors import RegrowError, UnsupportedError
 from regrow.progress import Progress
 from regrow_trainer import metrics, training
+from regrow_trainer.device import backend, pick
 from regrow_trainer.ranks import ALONE, Ranks
 from regrow_trainer.recipe import load_recipe
 from regrow_trainer.training import train
@@ -65,11 +66,26 @@ def test_a_process_without_work_is_refused(make_recipe: Callable[..., Any]) -> N
         Ranks(0, 4).check(make_recipe("sine"))
 
 
+def test_processors_talk_through_gloo_and_gpus_through_nccl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a machine with GPUs would do, as far as one without can tell."""
+    assert pick("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert (pick("cpu"), backend(pick("cpu"))) == (torch.device("cpu"), "gloo")
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setenv("LOCAL_RANK", "1")
+        assert pick("auto") == pick("cuda") == torch.device("cuda", 1)
+        assert backend(pick("cuda")) == "nccl"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UnsupportedError, match="torch finds no GPU"):
+        pick("cuda")
+
+
+@pytest.mark.parametrize("strategy", ["second_order", pytest.param("unrolled", marks=pytest.mark.slow)])
 def test_two_processes_go_on_where_one_was_interrupted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
 ) -> None:
     recipe = tmp_path / "shared.toml"
-    recipe.write_text(RECIPE)
+    recipe.write_text(RECIPE.replace("second_order", strategy))
     whole = train(load_recipe(recipe), tmp_path / "whole", workers=1)
 
     class Interrupting(Progress):

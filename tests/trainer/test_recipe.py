@@ -9,7 +9,17 @@ import pytest
 pytest.importorskip("pydantic")
 
 from regrow.errors import RegrowError
-from regrow_trainer.recipe import load_recipe, parse_recipe
+from regrow_trainer.recipe import (
+    Data,
+    Input,
+    LearnerPart,
+    Prune,
+    Training,
+    Validation,
+    full_key,
+    load_recipe,
+    parse_recipe,
+)
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
 
@@ -81,3 +91,34 @@ def test_a_file_that_is_no_recipe(tmp_path: Path, content: bytes | None, words: 
     with pytest.raises(RegrowError, match=words) as caught:
         load_recipe(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("short", "full"),
+    [
+        ("steps", "learner.steps"),
+        ("k_shot", "data.k_shot"),
+        ("queries", "data.queries"),
+        ("tasks", "train.tasks"),
+        ("lr", "train.lr"),
+        ("episodes", "validation.episodes"),
+        ("seed", "seed"),
+        ("train.steps", "train.steps"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_a_bare_key_stands_for_one_of_a_section(short: str, full: str) -> None:
+    assert full_key(short) == full
+
+
+def test_a_bare_key_that_is_none_names_the_nearest(make_recipe: Callable[..., Any]) -> None:
+    with pytest.raises(RegrowError, match="did you mean 'steps'"):
+        make_recipe("sine", "stepz=3")
+
+
+def test_the_page_on_training_names_every_key() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    parts = {"data": Data, "learner": LearnerPart, "train": Training, "validation": Validation}
+    for name, part in {**parts, "input": Input, "prune": Prune}.items():
+        for key in part.model_fields:
+            assert f"`{name}.{key}`" in page, f"{name}.{key}"

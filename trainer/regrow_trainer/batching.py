@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Literal, TypeVar
@@ -18,8 +18,10 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_map
 
+from regrow_trainer.device import put
 from regrow_trainer.learner import Learner, Task
-from regrow_trainer.ranks import ALONE, Ranks
+from regrow_trainer.many import Many
+from regrow_trainer.ranks import ALONE, CPU, Ranks
 
 Batching = Literal["auto", "vmap", "loop"]
 Result = TypeVar("Result")  # a tensor, or named tuples and dicts of tensors
@@ -37,16 +39,20 @@ class Workers:
         count: int | None = None,
         chunk: int = 4,
         ranks: Ranks = ALONE,
+        device: torch.device = CPU,
     ) -> None:
         self._learner, self._batching, self._size, self._ranks = learner, batching, chunk, ranks
+        self._device = device
         self._local = threading.local()
         self._threads_before = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(count or usable_cores(), "tasks", self._start_worker)
+        # A GPU takes its work from one thread.
+        threads = 1 if device.type == "cuda" else count or usable_cores()
+        self._pool = ThreadPoolExecutor(threads, "tasks", self._start_worker)
 
     def _start_worker(self) -> None:
         # Workers share the cores; threads inside an operation would fight over them.
         torch.set_num_threads(1)
-        self._local.learner = self._learner.replica()
+        self._local.learner = self._learner.replica(self._device)
 
     def __enter__(self) -> Workers:
         return self
@@ -59,22 +65,34 @@ class Workers:
 
     def each(self, function: Callable[..., Result], tasks: Task, *more: Tensor) -> Result:
         """What `function(learner, task, *more)` makes of every task, stacked along a leading dimension."""
-        parts = zip(*(torch.split(t, self._size) for t in (*tasks, *more)), strict=True)
+        parts = self._parts((*tasks, *more))
         return _tree(torch.cat, list(self._pool.map(lambda part: self._chunk(function, part), parts)))
 
-    def mean(self, function: Callable[..., Result], tasks: Task) -> Result:
-        """The mean of `function` over the tasks, those of the other processes included."""
-        parts = zip(*(torch.split(t, self._size) for t in tasks), strict=True)
-        sums = list(self._pool.map(lambda part: self._sum(function, part), parts))
-        own = torch.tensor(float(len(tasks.support_x)))
+    def mean(self, function: Callable[..., Result], tasks: Task, *, many: bool = False) -> Result:
+        """The mean of `function` over the tasks, those of the other processes included.
+
+        With `many` it takes a learner of many tasks, and what it makes has a leading dimension.
+        """
+        parts = self._parts(tasks)
+        together = many and self._batching != "loop"
+        sums = list(self._pool.map(lambda part: self._sum(function, part, together), parts))
+        own = torch.tensor(float(len(tasks.support_x)), device=self._device)
         total, count = self._ranks.total((_tree(_added, sums), own))
         made: Result = tree_map(lambda t: t / count, total)
         return made
 
-    def _sum(self, function: Callable[..., Result], part: tuple[Tensor, ...]) -> Result:
+    def _parts(self, tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+        moved = (torch.split(put(t, self._device), self._size) for t in tensors)
+        return list(zip(*moved, strict=True))
+
+    def _sum(self, function: Callable[..., Result], part: tuple[Tensor, ...], together: bool) -> Result:
         # Summed where it was made: of a large network, one gradient per task would fill the memory.
-        made: Result = tree_map(lambda t: t.sum(0), self._chunk(function, part))
-        return made
+        made = self._together(function, part) if together else self._chunk(function, part)
+        total: Result = tree_map(lambda t: t.sum(0), made)
+        return total
+
+    def _together(self, function: Callable[..., Result], part: tuple[Tensor, ...]) -> Result:
+        return function(Many.of(self._local.learner, len(part[0])), Task(*part))
 
     def _chunk(self, function: Callable[..., Result], part: tuple[Tensor, ...]) -> Result:
         learner: Learner = self._local.learner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -37,6 +37,13 @@ class Built:
     input: InputSpec
     outputs: int
     held: tuple[str, ...]  # parameters the outer loop leaves as they are
+
+    @property
+    def in_training(self) -> Learner:
+        """The learner whose network computes in the recipe's type; validation and devices have fp32."""
+        train = self.recipe.train
+        compute = torch.bfloat16 if train.dtype == "bf16" else None
+        return replace(self.learner, compute=compute, rule_learns=train.rule_lr > 0)
 
     def start(self) -> State:
         """The initial state: the backbone's own weights, the rule's own rates."""

@@ -1,4 +1,4 @@
-"""`regrow train`, `prune`, `evaluate`, `compare`. Needs torch only for training and for checkpoints."""
+"""`regrow train`, `prune`; beside them `evaluate` and `compare`. Imports torch only to train."""
 
 from __future__ import annotations
 
@@ -9,25 +9,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regrow.cli.command import Command, byte_count, emit, human_bytes, table
-from regrow.errors import RegrowError
+from regrow.cli.command import Command, byte_count, emit, human_bytes
+from regrow_trainer.cli_measure import TORCH, compare, evaluate, positive
 
 if TYPE_CHECKING:
-    from regrow.evaluate import Evaluation
     from regrow_trainer.recipe import Recipe
     from regrow_trainer.rundir import RunDir
 
-_TORCH = (("torch", "train"), ("pydantic", "train"))
-
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--out", required=True, type=Path, metavar="RUN", help="folder of the run")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe key"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of the recipe, e.g. train.lr=1e-3; a bare key such as steps=3 is looked for in "
+        "learner, data, train and validation, in that order",
+    )
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where to compute (auto: a GPU if any)",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument("--force", action="store_true", help="replace the run in RUN")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="threads; all usable cores by default")
+    parser.add_argument("--workers", type=positive, metavar="N", help="threads; all usable cores by default")
     parser.add_argument(
         "--memory-limit",
         type=byte_count,
@@ -39,6 +46,18 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 def _configure_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="TOML recipe")
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="RUN",
+        help="folder of the run (runs/NAME)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("fp32", "bf16"),
+        help="what the network computes in (of the recipe)",
+    )
     parser.add_argument("--start", metavar="CHECKPOINT", help="begin with these weights and masks")
     _run_options(parser)
 
@@ -48,13 +67,16 @@ def _train(args: argparse.Namespace) -> int:
     from regrow_trainer.recipe import load_recipe
     from regrow_trainer.training import train
 
-    recipe = load_recipe(args.recipe, args.set)
+    chosen = [f"train.dtype={args.dtype}"] if args.dtype else []
+    recipe = load_recipe(args.recipe, [*args.set, *chosen])
+    args.out = args.out or Path("runs") / recipe.name
     start = checkpoint.read(args.start) if args.start else None
     return _run(args, lambda: train(recipe, args.out, start=start, **_options(args, recipe)))
 
 
 def _configure_prune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", help="trained checkpoint, e.g. RUN/best.safetensors")
+    parser.add_argument("-o", "--out", required=True, type=Path, metavar="RUN", help="folder of the run")
     parser.add_argument("--sparsity", type=float, default=0.85, help="share of the weights to remove (0.85)")
     parser.add_argument("--scope", choices=("layer", "global"), default="layer", help="where weights compete")
     parser.add_argument("--schedule", default="oneshot", help="oneshot, or iterative:0.1 (share per round)")
@@ -83,7 +105,7 @@ def _prune(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
-    chosen = {name: getattr(args, name) for name in ("resume", "force", "workers", "tensorboard")}
+    chosen = {name: getattr(args, name) for name in ("resume", "force", "workers", "tensorboard", "device")}
     if args.memory_limit is None:
         return chosen
     from regrow_trainer.memory import measure, plan
@@ -129,168 +151,9 @@ def _speaks() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", help="bundle (.regrow) or checkpoint")
-    _episode_options(parser)
-
-
-def _episode_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--source", help="data source, e.g. glyphs:test; by default the test source of the recipe"
-    )
-    parser.add_argument("--n-way", type=_positive, help="classes per episode")
-    parser.add_argument("--k-shot", type=_positive, help="support samples per class")
-    parser.add_argument("--queries", type=_positive, default=15, help="query samples per class (15)")
-    parser.add_argument("--episodes", type=_positive, default=600, help="how many (600)")
-    parser.add_argument("--steps", type=int, help="update steps; by default those of the file")
-    parser.add_argument("--seed", type=int, default=0, help="which episodes (0)")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="threads; all usable cores by default")
-
-
-def _evaluate(args: argparse.Namespace) -> int:
-    curve, controls = _measured(args)
-    rows = [["", curve[-1][1].metric, "95 %"]]
-    rows += [[f"after {steps} steps", *_figures(e)] for steps, e in curve]
-    rows += [[name, *_figures(e)] for name, e in controls.items()]
-    data = {
-        "file": args.file,
-        "curve": [{"steps": steps, **e.to_json()} for steps, e in curve],
-        "controls": {name: e.to_json() for name, e in controls.items()},
-    }
-    emit(args, data, table(rows, right=(1, 2)))
-    return 0
-
-
-def _measured(args: argparse.Namespace) -> Any:
-    """Scores after so many steps, and controls, of a checkpoint or bundle."""
-    from regrow_trainer.written import is_checkpoint
-
-    return _evaluate_checkpoint(args) if is_checkpoint(args.file) else _evaluate_bundle(args)
-
-
-def _configure_compare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("first", help="bundle (.regrow) or checkpoint")
-    parser.add_argument("second", help="the one to hold against it")
-    _episode_options(parser)
-
-
-def _compare(args: argparse.Namespace) -> int:
-    from regrow_trainer.compare import difference, verdict
-
-    _agree(args)
-    names = (args.first, args.second)
-    scores = [_measured(argparse.Namespace(**{**vars(args), "file": name}))[0][-1][1] for name in names]
-    found = difference(*scores)
-    rows = [["", scores[0].metric, "95 %"], *([n, *_figures(e)] for n, e in zip(names, scores, strict=True))]
-    files = [{"file": n, **e.to_json()} for n, e in zip(names, scores, strict=True)]
-    text = f"{table(rows, right=(1, 2))}\n{verdict(found, *names, scores[0].metric)}"
-    emit(args, {"files": files, "difference": found.to_json()}, text)
-    return 0
-
-
-def _agree(args: argparse.Namespace) -> None:
-    """Both must see the same episodes: where the files name different ones, the user has to choose."""
-    from regrow_trainer.written import data_of
-
-    first, second = (data_of(name) for name in (args.first, args.second))
-    options = (("source", "test"), ("source", "args"), ("n_way", "n_way"), ("k_shot", "k_shot"))
-    for option, key in options:
-        if getattr(args, option) is None and first.get(key) != second.get(key):
-            raise RegrowError(
-                f"{args.second}: was made with {key} {second.get(key)!r}, {args.first} with "
-                f"{first.get(key)!r}, expected the same episodes; add --{option.replace('_', '-')}"
-            )
-
-
-def _figures(e: Evaluation) -> list[str]:
-    percent = e.metric == "accuracy"
-    form = "{:.2%}" if percent else "{:.4f}"
-    return [form.format(e.mean), "± " + form.format(e.half_width)]
-
-
-def _evaluate_checkpoint(args: argparse.Namespace) -> Any:
-    _need_torch()
-    from regrow import checkpoint
-    from regrow.episodes import open_source
-    from regrow.progress import Progress
-    from regrow_trainer.evaluate import Sizes, evaluate
-
-    saved = checkpoint.read(args.file)
-    data = saved.recipe["data"]
-    source = open_source(args.source) if args.source else open_source(data["test"], **data.get("args", {}))
-    sizes = Sizes(
-        args.n_way or data["n_way"], args.k_shot or data["k_shot"], args.queries, args.episodes, args.seed
-    )
-    with Progress(args.episodes, "evaluate") as progress:
-        report = evaluate(
-            saved, source, sizes, place=args.file, steps=args.steps, workers=args.workers, progress=progress
-        )
-    return list(enumerate(report.curve)), report.controls
-
-
-def _evaluate_bundle(args: argparse.Namespace) -> Any:
-    from regrow.episodes import open_source
-    from regrow.evaluate import evaluate, nearest_pixel
-    from regrow.model import open as open_model
-    from regrow.progress import Progress
-
-    model = open_model(args.file)
-    data = model.manifest.provenance.get("data", {})
-    name = args.source or data.get("test")
-    if name is None:
-        raise RegrowError(f"{args.file}: names no test data, expected some; add --source, e.g. glyphs:test")
-    source = open_source(name, **({} if args.source else data.get("args", {})))
-    sizes = {
-        "n_way": args.n_way or data.get("n_way", 5),
-        "k_shot": args.k_shot or data.get("k_shot", 1),
-        "queries": args.queries,
-        "episodes": args.episodes,
-        "seed": args.seed,
-    }
-    steps = model.manifest.rule.steps if args.steps is None else args.steps
-
-    def measured(label: str, **options: Any) -> Evaluation:
-        with Progress(args.episodes, label) as progress:
-            return evaluate(model, source, progress=progress, **options, **sizes)
-
-    curve = [(0, measured("before", steps=0)), (steps, measured("adapted", steps=steps))]
-    if source.task == "regression":
-        return curve, {}
-    controls = {"shuffled labels": measured("shuffled labels", steps=steps, shuffle_labels=True)}
-    with Progress(args.episodes, "nearest pixel") as progress:
-        controls["nearest pixel"] = nearest_pixel(source, progress=progress, **sizes)
-    return curve, controls
-
-
-def _need_torch() -> None:
-    from importlib.util import find_spec
-
-    from regrow.errors import UnsupportedError
-
-    for module, extra in _TORCH:
-        if find_spec(module) is None:
-            raise UnsupportedError(
-                f"evaluate: a checkpoint needs {module}, which is missing; pip install 'regrow[{extra}]'"
-            )
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
-
-
-train = Command("train", "meta-train a recipe into a run folder", _configure_train, _train, _TORCH)
+train = Command("train", "meta-train a recipe into a run folder", _configure_train, _train, TORCH)
 prune = Command(
-    "prune", "remove weights of a checkpoint and retrain the rest", _configure_prune, _prune, _TORCH
+    "prune", "remove weights of a checkpoint and retrain the rest", _configure_prune, _prune, TORCH
 )
-evaluate = Command(
-    "evaluate", "measure a bundle or checkpoint on few-shot episodes", _configure_evaluate, _evaluate
-)
-compare = Command(
-    "compare",
-    "say whether two bundles or checkpoints differ, on the same episodes",
-    _configure_compare,
-    _compare,
-)
+
+__all__ = ["compare", "evaluate", "prune", "train"]

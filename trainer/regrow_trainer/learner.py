@@ -8,11 +8,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import functional_call, grad, grad_and_value
 from torch.nn import functional as F
 
 from regrow.select import select
@@ -41,6 +41,17 @@ class Scores(NamedTuple):
     accuracy: Tensor
 
 
+class Differentiated(NamedTuple):
+    """The derivatives of an outer loss by parameters and by meta tensors, and the scores beside it."""
+
+    params: Tensors
+    meta: Tensors
+    scores: Scores
+
+
+Outer = Callable[[Tensors, Tensors], tuple[Tensor, Scores]]
+
+
 @dataclass(frozen=True)
 class Learner:
     """`adaptable` are names, already selected; `masks` elsewhere hold True where a position may move."""
@@ -51,12 +62,31 @@ class Learner:
     steps: int
     loss: Loss = "cross_entropy"
     batch_norm: Policy = "support"
+    compute: torch.dtype | None = None  # of the network's operations while training; weights stay as they are
+    rule_learns: bool = True  # whether training asks for derivatives of the rule's meta tensors
+
+    def spread(self, tensors: Tensors) -> Tensors:
+        """What every task of this learner begins with; there is one here."""
+        return tensors
+
+    def map(self, function: Callable[..., Any], *tensors: Any, shared: tuple[Any, ...] = ()) -> Any:
+        """`function` of every task's tensors, and of what tasks share."""
+        return function(*tensors, *shared)
+
+    def differentiate(self, outer: Outer, params: Tensors, meta: Tensors) -> Differentiated:
+        """The derivative of an outer loss; a strategy takes it here, so that it works for many tasks too."""
+        (grads, meta_grads), (_, scores) = grad_and_value(outer, argnums=(0, 1), has_aux=True)(params, meta)
+        if not self.rule_learns:
+            meta_grads = {name: torch.zeros_like(t) for name, t in meta.items()}
+        return Differentiated(grads, meta_grads, scores)
 
     def outputs(self, params: Tensors, x: Tensor, rows: int | None = None) -> Tensor:
         """What the network answers; `rows` support rows lend their batch statistics where given."""
+        if self.compute is not None:
+            params, x = {n: t.to(self.compute) for n, t in params.items()}, x.to(self.compute)
         with support_rows(rows):
             answer: Tensor = functional_call(self.module, params, (x,))
-        return answer
+        return answer if self.compute is None else answer.float()
 
     def support_loss(self, params: Tensors, x: Tensor, y: Tensor) -> Tensor:
         """The inner loss, a mean over the support set."""
@@ -100,7 +130,8 @@ class Learner:
     ) -> tuple[Tensors, Tensors]:
         """One update by the rule: all parameters, and the rule's state."""
         adaptable, frozen = split(params, self.adaptable)
-        new, state = self.rule.update(meta, adaptable, grads, state, torch.tensor(step))
+        where = next(iter(params.values())).device
+        new, state = self.rule.update(meta, adaptable, grads, state, torch.tensor(step, device=where))
         return join(keep(masks, new, adaptable), frozen), state
 
     def initial_state(self, params: Tensors, meta: Tensors) -> Tensors:
@@ -124,9 +155,9 @@ class Learner:
             made.append(params)
         return made
 
-    def replica(self) -> Learner:
+    def replica(self, device: torch.device) -> Learner:
         """A learner for another thread: `functional_call` swaps weights inside the module while it runs."""
-        return replace(self, module=copy.deepcopy(self.module))
+        return replace(self, module=copy.deepcopy(self.module).to(device))
 
 
 def make_learner(

@@ -11,15 +11,14 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-from torch.func import vmap
-
 from regrow.bench.memory import peak
 from regrow.errors import BudgetError, RegrowError
-from regrow_trainer.batching import usable_cores
+from regrow_trainer.batching import Workers, usable_cores
 from regrow_trainer.build import build, open_data
 from regrow_trainer.feed import TRAIN, draw, stream_seed
-from regrow_trainer.learner import Task
+from regrow_trainer.learner import Learner, Task
 from regrow_trainer.recipe import Recipe, parse_recipe
+from regrow_trainer.strategies import Outcome, takes_many
 
 _FEW, _MORE = 1, 4
 
@@ -77,13 +76,16 @@ def _probe(recipe: Recipe) -> Use:
     state = built.start()
     source, seed = open_data(recipe, recipe.data.train), stream_seed(recipe.seed, TRAIN)
 
-    def one(*task: object) -> object:
-        return built.strategy(built.learner, state.params, state.meta, {}, Task(*task))  # type: ignore[arg-type]
+    def sums(learner: Learner, task: Task) -> Outcome:
+        own, rates = learner.spread(state.params), learner.spread(state.meta)
+        return built.strategy(learner, own, rates, {}, task)
 
     peaks = []
-    for count in (_FEW, _MORE):
-        vmap(one)(*draw(source, recipe.data, recipe.input, recipe.data.queries, seed, 0, count))
-        peaks.append(peak())
+    with Workers(built.learner, recipe.train.batching, 1, _MORE) as pool:
+        for count in (_FEW, _MORE):
+            tasks = draw(source, recipe.data, recipe.input, recipe.data.queries, seed, 0, count)
+            pool.mean(sums, tasks, many=takes_many(built.strategy))
+            peaks.append(peak())
     per_task = (peaks[1] - peaks[0]) // (_MORE - _FEW)
     return Use(peaks[0] - _FEW * per_task, per_task)
 

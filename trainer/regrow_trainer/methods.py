@@ -5,59 +5,102 @@ A method is no code: it is a composition that a recipe writes down, and a paper.
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = ROOT / "recipes"
+RECORD = ROOT / "benchmarks" / "results" / "methods.json"
 
 
 class Method(NamedTuple):
-    """Its name, the recipes that compose it, and where it was published."""
+    """Its name, how its recipes' names end (or one whole name), and where it was published."""
 
     name: str
-    recipes: tuple[str, ...]
+    ending: str
     paper: str
 
+    @property
+    def recipes(self) -> list[str]:
+        """Those of every kind of data, whose name comes first in theirs."""
+        whole = {method.ending for method in METHODS}
+        names = [path.stem for path in RECIPES.glob("*.toml")]
+        return sorted(n for n in names if (n if n in whole else _DATA.sub("", n)) == self.ending)
 
+
+_DATA = re.compile(r"^[a-z]+-(\d+w\d+s-)?")
+_M2SGD = "M2SGD: learning to learn important weights. CVPR workshops 2020"
 METHODS = (
-    Method(
-        "MAML", ("glyphs-5w1s-maml", "sine-maml"), "Finn, Abbeel, Levine: Model-agnostic meta-learning. 2017"
-    ),
-    Method("FOMAML", ("glyphs-5w1s-fomaml",), "Finn, Abbeel, Levine: Model-agnostic meta-learning. 2017"),
-    Method("ANIL", ("glyphs-5w1s-anil",), "Raghu et al.: Rapid learning or feature reuse? 2020"),
-    Method("FOANIL", ("glyphs-5w1s-foanil",), "as ANIL, first order; see Meta-LTH, 2023"),
-    Method(
-        "Reptile",
-        ("glyphs-5w1s-reptile", "sine-reptile"),
-        "Nichol, Achiam, Schulman: On first-order meta-learning algorithms. 2018",
-    ),
-    Method(
-        "Meta-SGD",
-        ("glyphs-5w1s-meta-sgd", "sine-meta-sgd"),
-        "Li et al.: Meta-SGD: learning to learn quickly for few-shot learning. 2017",
-    ),
-    Method("MAML++", ("glyphs-5w1s-mamlpp",), "Antoniou, Edwards, Storkey: How to train your MAML. 2019"),
-    Method(
-        "CAVIA",
-        ("glyphs-5w1s-cavia", "sine-cavia"),
-        "Zintgraf et al.: Fast context adaptation via meta-learning. 2019",
-    ),
+    Method("MAML", "maml", "Finn, Abbeel, Levine: Model-agnostic meta-learning. 2017"),
+    Method("FOMAML", "fomaml", "Finn, Abbeel, Levine: Model-agnostic meta-learning. 2017"),
+    Method("ANIL", "anil", "Raghu et al.: Rapid learning or feature reuse? 2020"),
+    Method("FOANIL", "foanil", "as ANIL, first order; see Meta-LTH, 2023"),
+    Method("Reptile", "reptile", "Nichol, Achiam, Schulman: On first-order meta-learning algorithms. 2018"),
+    Method("Meta-SGD", "meta-sgd", "Li et al.: Meta-SGD: learning to learn quickly. 2017"),
+    Method("MAML++", "mamlpp", "Antoniou, Edwards, Storkey: How to train your MAML. 2019"),
+    Method("CAVIA", "cavia", "Zintgraf et al.: Fast context adaptation via meta-learning. 2019"),
     Method(
         "PAMELA",
-        ("glyphs-5w1s-pamela", "sine-pamela"),
+        "pamela",
         "Rajasegaran et al.: Meta-learning the learning trends shared across tasks. 2020",
     ),
-    Method("BMP", ("glyphs-5w1s-bmp",), "Generating efficient meta-subnets (supplement). WACV 2023"),
-    Method("MMSUP", ("glyphs-5w1s-mmsup",), "Generating efficient meta-subnets (supplement). WACV 2023"),
+    Method("Multi-MAML", "multi-maml", "Generating efficient meta-subnets (supplement). WACV 2023"),
+    Method("BMP", "bmp", "Generating efficient meta-subnets (supplement). WACV 2023"),
+    Method("MMSUP", "mmsup", "Generating efficient meta-subnets (supplement). WACV 2023"),
+    Method(
+        "LSTM optimiser",
+        "lstm",
+        "Andrychowicz et al.: Learning to learn by gradient descent by gradient descent. 2016",
+    ),
+    Method("Meta-SGD, as an optimiser", "glyphs-10w20s-meta-sgd", _M2SGD),
+    Method("DMSGD", "dmsgd", _M2SGD),
+    Method("M2SGD", "m2sgd", _M2SGD),
 )
+
+LEARNED = """
+## Learned optimisers
+
+`lstm_optimiser`, `dmsgd` and `m2sgd` are rules as the others are: pure functions, which a few-shot strategy
+(`second_order`, `first_order`) trains together with the start, and which the exporter captures. The
+strategy `unrolled` trains them, or the rates of `meta_sgd`, for whole trainings of networks that begin at
+random: an iteration is `tasks` trajectories of `train.steps` (else `learner.steps`) steps over a support
+set of their own, `batch` samples at a time. After every `window` of steps the rule's tensors take one step
+of Adam along the gradient of the window's losses, the learner's own gradients taken as constants; `scale`
+draws how large the weights look to the rule. Nothing is learned about where a learner begins, and
+`train.lr` plays no part.
+
+A rate of DMSGD is `ReLU(beta + gamma tanh(U h))`: static, plus what an LSTM makes of the gradients. M2SGD
+also sets weights to zero whose rate is not above `xi`, at every step anew; trajectories are trained without
+that mask unless `strategy_args` says `masked = true`. In the form `global`, which the published tables were
+made with, one LSTM reads the network as a whole; in `coordinate` every weight has a memory of its own.
+
+`regrow export` freezes such rates: it adapts to five validation episodes, keeps the median of every
+weight's last rate, and writes Meta-SGD with those rates, for M2SGD with the mask of the weights that stay.
+Such a bundle carries no LSTM, no state, and its mask does not change from step to step. `--dynamic` takes
+the LSTM along instead. The export prints what a step of either costs beside the gradient. `lstm_optimiser`
+has no rates and always goes whole.
+
+Measured with controls (`benchmarks.learned_optimisers`, the table in [decisions](decisions.md)): on
+Fashion-MNIST frozen rates lose nothing against the LSTM, and M2SGD's changing mask loses much; but no learned
+optimiser beats gradient descent at a tuned rate, nor M2SGD a tuned rate under random masks as dense.
+
+`regrow prune --pruner m2sgd` (in a recipe `prune.pruner`) removes the weights of the lowest rates up to a
+sparsity.
+"""
 
 INTRO = """# Methods
 
 Generated by `python -m regrow_trainer.methods`; do not edit. Every method is a composition of backbone, rule,
 adaptable set and strategy, written down in a recipe; any of its parts can be replaced there. All of them
-export, and a test holds each bundle to the learner's own inner loop.
+export, and a test holds each bundle to the learner's own inner loop, on both engines.
+
+Multi-MAML is several learners of one composition, each trained on a distribution of its own
+(`data.args.only`). A device gets one bundle for each. Where nobody tells it the distribution, `regrow.route`
+adapts all of them and keeps the one whose support loss is lowest.
 
 | method | recipe | backbone | rule | adaptable | strategy | steps | also | paper |
 |---|---|---|---|---|---|---|---|---|
@@ -67,9 +110,44 @@ _TELLING = ("strategy_args", "optimiser", "multi_step", "hold", "rule_lr")
 
 
 def document() -> str:
-    """The whole page."""
+    """The whole page; what was measured is part of it where there is a record."""
     rows = [_row(method, name) for method in METHODS for name in method.recipes]
-    return INTRO + "\n".join(rows) + "\n"
+    page = INTRO + "\n".join(rows) + "\n" + LEARNED
+    return page + measured(json.loads(RECORD.read_text(encoding="utf-8"))) if RECORD.exists() else page
+
+
+def measured(record: dict[str, Any]) -> str:
+    """Every method after equally many iterations, and which of the expected orders hold."""
+    setting = record["setting"]
+    text = (
+        "\n## Side by side\n\n`python -m benchmarks.methods`: equally many iterations each, the same "
+        f"{setting['episodes']} unseen episodes. Short runs of one seed show orders, not what a method can "
+        "reach. An order holds where the paired 95 % interval leaves out zero.\n"
+    )
+    for kind in ("sine", "glyphs"):
+        made = record[kind]
+        text += f"\n### {kind}, {made['iterations']} iterations\n\n| method | score | 95 % |\n|---|---|---|\n"
+        text += "".join(_scored(name, made["results"][name]) for name in made["ranking"])
+        text += "\n| expected | found |\n|---|---|\n"
+        text += "".join(f"| {o['better']} above {o['worse']} | {_verdict(o)} |\n" for o in made["orders"])
+    multi = record["multi"]
+    text += (
+        f"\n### Multi-MAML, {multi['iterations']} iterations per distribution, one for all twice as many\n\n"
+        "| learner | score | 95 % |\n|---|---|---|\n"
+    )
+    text += "".join(_scored(name, score) for name, score in multi["routers"].items())
+    return text + f"\nThe support loss chose as given in {multi['agreement']:.1%} of the episodes.\n"
+
+
+def _scored(name: str, score: dict[str, Any]) -> str:
+    form = "{:.2%}" if score["metric"] == "accuracy" else "{:.4f}"
+    return f"| {name} | {form.format(score['mean'])} | ± {form.format(score['half_width'])} |\n"
+
+
+def _verdict(order: dict[str, Any]) -> str:
+    if not order["real"]:
+        return "may be either"
+    return "holds" if order["holds"] else "**does not hold**"
 
 
 def _row(method: Method, name: str) -> str:

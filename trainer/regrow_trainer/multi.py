@@ -1,18 +1,14 @@
-"""Multi-MAML: one learner per distribution, and how to choose among them on a device. Trains nothing.
+"""Multi-MAML: one learner per distribution, and how to choose among them. Trains nothing.
 
-Each learner is an ordinary run on its own source, and an ordinary bundle. Here they meet on the same
-episodes: `given` is told the distribution, as the papers' rows are; `support loss` is told nothing and takes
-the learner that fits the support set best once it has adapted; the others are each learner for everything.
+Each learner is an ordinary run on its own source, and an ordinary bundle; here they meet on equal episodes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from regrow.checkpoint import Checkpoint
@@ -23,39 +19,30 @@ from regrow_trainer.build import rebuild
 from regrow_trainer.evaluate import Sizes
 from regrow_trainer.feed import to_task
 from regrow_trainer.learner import Learner, Task
+from regrow_trainer.routing import SINGLE, Array, Routed, routed
 from regrow_trainer.tensors import to_tensors
-
-Array = NDArray[np.float64]
-GIVEN, SUPPORT_LOSS = "given", "support loss"
-
-
-@dataclass(frozen=True, eq=False)
-class Routed:
-    """Scores by router over the episodes of all sources, and how often the support loss chose as given."""
-
-    by_router: dict[str, Evaluation]
-    agreement: float
 
 
 def evaluate_routers(
-    checkpoints: Sequence[Checkpoint], sources: Sequence[Source], sizes: Sizes, workers: int | None = None
+    checkpoints: Sequence[Checkpoint],
+    sources: Sequence[Source],
+    sizes: Sizes,
+    workers: int | None = None,
+    single: Checkpoint | None = None,
 ) -> Routed:
-    """Checkpoint `d` was trained for source `d`; `sizes.episodes` of every source."""
+    """Checkpoint `d` was trained for source `d`, `single` for all; `sizes.episodes` of every source."""
     metric: Metric = "mse" if sources[0].task == "regression" else "accuracy"
     tables = [
         [_column(checkpoint, source, sizes, workers) for checkpoint in checkpoints] for source in sources
     ]
-    # (sources x episodes, learners): query scores, and support losses after adapting.
     scores, fits = (
-        np.concatenate([np.stack([column[part] for column in columns], 1) for columns in tables])
-        for part in (0, 1)
+        [np.stack([column[part] for column in columns], 1) for columns in tables] for part in (0, 1)
     )
-    truth = np.repeat(np.arange(len(sources)), sizes.episodes)
-    chosen = fits.argmin(1)
-    rows = np.arange(len(truth))
-    picked = {GIVEN: scores[rows, truth], SUPPORT_LOSS: scores[rows, chosen]}
-    picked |= {f"only {d}": scores[:, d] for d in range(len(checkpoints))}
-    return Routed({n: Evaluation(s, metric) for n, s in picked.items()}, float((chosen == truth).mean()))
+    made = routed(scores, fits, metric)
+    if single is not None:
+        own = [_column(single, source, sizes, workers)[0] for source in sources]
+        made.by_router[SINGLE] = Evaluation(np.concatenate(own), metric)
+    return made
 
 
 def _column(checkpoint: Checkpoint, source: Source, sizes: Sizes, workers: int | None) -> tuple[Array, Array]:

@@ -42,7 +42,7 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = _ROWS.get()
-        if rows is None:
+        if rows is None or rows == len(x):
             return batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
         return _by_first(x, rows, self.weight, self.bias, self.eps)
 
@@ -50,13 +50,14 @@ class BatchNorm(nn.Module):
 def _by_first(x: Tensor, rows: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     dims = (0, *range(2, x.dim()))
     shape = (-1, *(1,) * (x.dim() - 2))
+    given, x = x.dtype, x.float() if x.dtype == torch.bfloat16 else x
     support = x[:rows]
     mean = support.mean(dims)
     centred = support - mean.view(shape)
     # Two plain reductions: torch.var_mean is an order of magnitude slower on a CPU.
     scale = weight * torch.rsqrt((centred * centred).mean(dims) + eps)
     shift = bias - mean * scale
-    return x * scale.view(shape) + shift.view(shape)
+    return (x * scale.view(shape) + shift.view(shape)).to(given)
 
 
 def adopt(module: nn.Module) -> nn.Module:

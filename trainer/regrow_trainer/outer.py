@@ -42,4 +42,9 @@ def sgd(params: Tensors, grads: Tensors, moments: Moments, lr: float) -> tuple[T
     return {n: p - lr * grads[n] for n, p in params.items()}, moments
 
 
+def scaled(grads: Tensors, scale: float) -> Tensors:
+    """All of them times a number."""
+    return {name: g * scale for name, g in grads.items()}
+
+
 OPTIMISERS = {"adam": adam, "sgd": sgd}

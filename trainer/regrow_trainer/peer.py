@@ -165,9 +165,8 @@ def _deployed(module: nn.Module, policy: str) -> tuple[nn.Module, list[Frozen]]:
 
 def _masks(bundle: Bundle) -> Tensors:
     """Where a masked parameter may move."""
-    kinds = {p.name: p.adaptable for p in bundle.manifest.parameters}
-    moves = {n: ~kept if kinds[n] == "pruned" else kept for n, kept in bundle.kept.items()}
-    return to_tensors({n: mask for n, mask in moves.items() if kinds[n] in ("kept", "pruned")})
+    moves = {p.name: bundle.moves(p) for p in bundle.manifest.parameters if p.adaptable != "none"}
+    return to_tensors({n: mask for n, mask in moves.items() if mask is not None})
 
 
 def _active(y: NDArray[Any], outputs: int) -> Tensor | None:

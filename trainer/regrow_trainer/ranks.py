@@ -17,6 +17,7 @@ from torch import distributed
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from regrow.errors import RegrowError
+from regrow_trainer.device import backend
 from regrow_trainer.recipe import Recipe
 
 Tree = TypeVar("Tree")  # a tensor, or tuples and dicts of tensors
@@ -72,16 +73,22 @@ class Ranks:
 
 
 ALONE = Ranks()
+CPU = torch.device("cpu")
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
-    """The processes that torchrun started, joined while the block runs; else this one alone."""
+def joined(device: torch.device = CPU) -> Iterator[Ranks]:
+    """The processes that torchrun started, joined while the block runs; else this one alone.
+
+    GPUs talk through NCCL, processors through gloo.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield ALONE
         return
-    distributed.init_process_group("gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group(backend(device))
     try:
         yield Ranks(distributed.get_rank(), world)
     finally:

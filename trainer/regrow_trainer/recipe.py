@@ -66,7 +66,8 @@ class Training(_Part):
 
     `rule_lr` 0 keeps the rule's own rates as given; `clip` 0 does not clip; `steps` 0 trains with the
     learner's; `multi_step` is how many iterations the query losses after earlier steps take to fade out, 0
-    where only the last counts; `hold` names parameters that only a device changes.
+    where only the last counts; `hold` names parameters that only a device changes; with `dtype` "bf16" the
+    network computes meta-gradients in it, while weights, updates and validation stay in fp32.
     """
 
     strategy: str = "first_order"
@@ -84,6 +85,7 @@ class Training(_Part):
     batching: Literal["auto", "vmap", "loop"] = "auto"
     chunk: Positive = 4
     checkpoint_seconds: Rate = 30.0
+    dtype: Literal["fp32", "bf16"] = "fp32"
 
 
 class Validation(_Part):
@@ -120,7 +122,7 @@ class Recipe(_Part):
 
 
 def load_recipe(path: StrPath, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a TOML recipe; `overrides` are "section.key=value" with TOML values."""
+    """Read a TOML recipe; `overrides` are "key=value" with TOML values (`full_key`)."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -147,15 +149,36 @@ def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in data.items()}
 
 
+# Where a key without a section is looked for; of two that have it the first is meant.
+_SHORT: tuple[tuple[str, type[_Part]], ...] = (
+    ("learner", LearnerPart),
+    ("data", Data),
+    ("train", Training),
+    ("validation", Validation),
+)
+
+
+def full_key(key: str) -> str:
+    """`steps` is short for `learner.steps`; a key with a section, or of the recipe itself, stays as it is.
+
+    >>> full_key("steps"), full_key("tasks"), full_key("rule.args.lr"), full_key("seed")
+    ('learner.steps', 'train.tasks', 'rule.args.lr', 'seed')
+    """
+    if "." in key or key in Recipe.model_fields:
+        return key
+    return next((f"{name}.{key}" for name, part in _SHORT if key in part.model_fields), key)
+
+
 def _override(data: dict[str, Any], text: str, place: str) -> None:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise RegrowError(f"{place}: --set {text!r}, expected section.key=value; e.g. --set train.tasks=8")
+    key = full_key(key.strip())
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value  # a bare word is text, as shells strip the quotes TOML wants
-    *sections, last = key.strip().split(".")
+    *sections, last = key.split(".")
     for section in sections:
         data = data.setdefault(section, {})
         if not isinstance(data, dict):
@@ -168,6 +191,8 @@ def _explain(place: str, error: Mapping[str, Any], data: Mapping[str, Any]) -> s
     key = ".".join(str(part) for part in where)
     if error["type"] == "extra_forbidden":
         known = _keys(where[:-1])
+        if len(where) == 1:
+            known += [key for _, part in _SHORT for key in part.model_fields]
         near = difflib.get_close_matches(str(where[-1]), known, 1, 0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"{place}: {key}: unknown key, expected one of this section's; {hint}"

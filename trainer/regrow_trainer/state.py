@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from regrow.checkpoint import Checkpoint
 from regrow.errors import BundleError
+from regrow_trainer.device import put
 from regrow_trainer.outer import Moments
 from regrow_trainer.tensors import Tensors, to_arrays, to_tensors
 
@@ -37,6 +38,17 @@ class State:
     stale: int = 0  # validations since the best one
     skipped: int = 0  # iterations whose meta-gradient was not finite
     history: tuple[dict[str, Any], ...] = field(default=())
+
+    def on(self, device: torch.device) -> State:
+        """The same with its tensors on a device; a checkpoint does not know of it."""
+        moments = (
+            Moments(put(m.first, device), put(m.second, device), m.step)
+            for m in (self.moments, self.rule_moments)
+        )
+        groups = (put(t, device) for t in (self.params, self.meta, self.masks))
+        params, meta, masks = groups
+        own, rules = moments
+        return replace(self, params=params, meta=meta, masks=masks, moments=own, rule_moments=rules)
 
 
 def fresh(params: Tensors, meta: Tensors, masks: Tensors) -> State:

@@ -17,26 +17,31 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from regrow import checkpoint
 from regrow.checkpoint import Checkpoint
 from regrow.errors import RegrowError
 from regrow.progress import Progress
 from regrow_trainer.batching import Workers
+from regrow_trainer.begin import begin, take_up
 from regrow_trainer.build import Built, build, open_data, to_checkpoint
+from regrow_trainer.device import Device, pick
 from regrow_trainer.feed import EVIDENCE, TRAIN, VALIDATION, batches, draw, stream_seed
+from regrow_trainer.heap import settle
 from regrow_trainer.learner import Learner, Scores, Task
 from regrow_trainer.metrics import Metrics
-from regrow_trainer.outer import OPTIMISERS, Moments, adam
+from regrow_trainer.outer import OPTIMISERS, Moments, adam, scaled
 from regrow_trainer.pruners import make_masks, pruner
 from regrow_trainer.ranks import Ranks, joined
+from regrow_trainer.rates import last_rates
 from regrow_trainer.recipe import Recipe
 from regrow_trainer.rundir import RunDir, open_run
 from regrow_trainer.schedule import learning_rate, rounds, step_shares
-from regrow_trainer.state import Best, State, fresh, restore
-from regrow_trainer.strategies import Strategy
-from regrow_trainer.tensors import Tensors, to_tensors, zero
+from regrow_trainer.state import Best, State
+from regrow_trainer.strategies import Outcome, takes_many
+from regrow_trainer.strategies.unrolled import Unrolled
+from regrow_trainer.tensors import Tensors, zero
+from regrow_trainer.trajectories import walked
 
 _METRICS_EVERY = 10
 _EVIDENCE_TASKS = 128
@@ -53,25 +58,34 @@ def train(
     tensorboard: bool = False,
     label: str = "train",
     chunk: int | None = None,
+    device: Device = "auto",
 ) -> RunDir:
     """Run a recipe into a folder; `start` gives the first weights. Ctrl-C saves and is raised again.
 
     Under torchrun the processes share the tasks, and the first of them writes.
     """
     built = build(recipe)
-    state, origin = _begin(built, start)
-    with joined() as ranks, TemporaryDirectory() as scratch:
+    settle()
+    state, origin = begin(built, start)
+    where = pick(device)
+    with joined(where) as ranks, TemporaryDirectory() as scratch:
         ranks.check(recipe)
         run = open_run(out, resume=resume, force=force) if ranks.leads else RunDir(out)
         ranks.wait()
         if resume:
-            state, origin = _resume(built, run)
+            state, origin = take_up(built, run)
+        state = state.on(where)
         # All make the same checkpoints; those of the others go where nobody looks.
         own = run if ranks.leads else RunDir(Path(scratch))
         with (
             Metrics(own.metrics, state.iteration, tensorboard and ranks.leads) as metrics,
             Workers(
-                built.learner, recipe.train.batching, workers, chunk or recipe.train.chunk, ranks
+                built.in_training,
+                recipe.train.batching,
+                workers,
+                chunk or recipe.train.chunk,
+                ranks,
+                where,
             ) as pool,
         ):
             _Run(built, own, origin, label, ranks).go(state, metrics, pool)
@@ -82,36 +96,6 @@ def train(
             "lower rule.args.lr or train.lr and use --force"
         )
     return run
-
-
-def _begin(built: Built, start: Checkpoint | None) -> tuple[State, dict[str, Any]]:
-    state = built.start()
-    if start is None:
-        return state, {}
-    params = to_tensors(start.params)
-    want = {n: tuple(p.shape) for n, p in state.params.items()}
-    found = {n: tuple(p.shape) for n, p in params.items()}
-    if want != found:
-        wrong = sorted(set(want.items()) ^ set(found.items()))[0][0]
-        raise RegrowError(
-            f"start: the checkpoint's parameter {wrong!r} is {found.get(wrong, 'missing')}, expected "
-            f"{want.get(wrong, 'none of that name')}; use the recipe it was trained with"
-        )
-    before = start.provenance.get("meta_iterations", start.iteration)
-    origin = {"recipe": start.provenance.get("recipe", ""), "meta_iterations": before}
-    # Rates that were learned go with the weights, unless this recipe gives the rule other arguments.
-    meta = to_tensors(start.meta) if start.rule == built.rule else built.meta(params)
-    return fresh(params, meta, to_tensors(start.masks)), origin
-
-
-def _resume(built: Built, run: RunDir) -> tuple[State, dict[str, Any]]:
-    saved = checkpoint.read(run.last)
-    if saved.recipe != built.recipe.model_dump(mode="json", exclude_none=True):
-        raise RegrowError(
-            f"{run.last}: was written by another recipe than this one, expected the same; "
-            "resume with the recipe and --set options it began with, or choose another -o"
-        )
-    return restore(str(run.last), saved), saved.provenance["origin"]
 
 
 class _Run:
@@ -177,8 +161,9 @@ class _Run:
             plan = self.recipe.prune
             if plan is None or iteration != state.iteration:
                 continue
-            squares = partial(self._squared_gradients, state, pool)
-            masks = make_masks(pruner(plan.pruner), state.params, state.masks, sparsity, plan.scope, squares)
+            calls = (partial(self._squared_gradients, state, pool), partial(self._rates, state, pool))
+            given = (state.params, state.masks, sparsity, plan.scope, *calls)
+            masks = make_masks(pruner(plan.pruner), *given)
             params = zero(masks, state.params)
             # The moments of what stays are kept: a restart of Adam steps by the full rate in every weight,
             # which nine rounds in a row do not survive (61 % against 86 % on glyphs).
@@ -191,25 +176,41 @@ class _Run:
     def _squared_gradients(self, state: State, pool: Workers) -> Tensors:
         """Mean square of the meta-gradient over tasks that training does not see."""
         params, meta, masks, estimate = state.params, state.meta, state.masks, self.built.strategy
-        recipe, seed = self.recipe, stream_seed(self.recipe.seed, EVIDENCE)
-        source = open_data(recipe, recipe.data.train)
-        part = self.ranks.part(_EVIDENCE_TASKS)
-        tasks = draw(source, recipe.data, recipe.input, recipe.data.queries, seed, *part)
 
         def squares(learner: Learner, task: Task) -> Tensors:
-            return {n: g * g for n, g in estimate(learner, params, meta, masks, task).params.items()}
+            own, rates = learner.spread(params), learner.spread(meta)
+            return {n: g * g for n, g in estimate(learner, own, rates, masks, task).params.items()}
 
-        return pool.mean(squares, tasks)
+        return pool.mean(squares, self._evidence(), many=takes_many(estimate))
+
+    def _rates(self, state: State, pool: Workers) -> Tensors:
+        """Mean rate of every weight after adapting to the same tasks."""
+        given = (state.params, state.meta, state.masks)
+        return pool.mean(lambda learner, task: last_rates(learner, *given, task), self._evidence())
+
+    def _evidence(self) -> Task:
+        recipe, seed = self.recipe, stream_seed(self.recipe.seed, EVIDENCE)
+        source, part = open_data(recipe, recipe.data.train), self.ranks.part(_EVIDENCE_TASKS)
+        return draw(source, recipe.data, recipe.input, recipe.data.queries, seed, *part)
 
     def _iterate(
         self, state: State, tasks: Task, metrics: Metrics, pool: Workers, show: Callable[..., None]
     ) -> State:
         began = time.monotonic()
         params, meta, masks = state.params, state.meta, state.masks
-        estimate = self._estimate(state.iteration)
-        out = pool.mean(lambda learner, task: estimate(learner, params, meta, masks, task), tasks)
-        state = self._step(state, out.params, out.meta)
-        loss, accuracy = float(out.loss), float(out.accuracy)
+        chosen: Any = self.built.strategy
+        if isinstance(chosen, Unrolled):
+            state, scores = walked(self.built, chosen, state, tasks, pool, self.ranks, self._step)
+            loss, accuracy = float(scores.loss), float(scores.accuracy)
+        else:
+            options = self._shares(state.iteration)
+
+            def estimate(learner: Learner, task: Task) -> Outcome:
+                return chosen(learner, learner.spread(params), learner.spread(meta), masks, task, **options)  # type: ignore[no-any-return]
+
+            out = pool.mean(estimate, tasks, many=takes_many(chosen))
+            state = self._step(state, out.params, out.meta)
+            loss, accuracy = float(out.loss), float(out.accuracy)
         speed = self.options.tasks / (time.monotonic() - began)
         figures = {**self._figures(loss, accuracy), "tasks_per_s": speed}
         show(state.iteration, **{name: value for name, value in figures.items() if value is not None})
@@ -220,13 +221,12 @@ class _Run:
             state = self._validate(state, metrics, pool)
         return state
 
-    def _estimate(self, iteration: int) -> Strategy:
-        """The strategy at this iteration, told which steps' query losses count where not only the last."""
-        chosen: Any = self.built.strategy
-        if self.options.multi_step:
-            steps = self.options.steps or self.built.learner.steps
-            chosen = partial(chosen, shares=step_shares(steps, self.options.multi_step, iteration))
-        return chosen  # type: ignore[no-any-return]
+    def _shares(self, iteration: int) -> dict[str, Any]:
+        """Which steps' query losses count at this iteration, where not only the last's does."""
+        if not self.options.multi_step:
+            return {}
+        steps = self.options.steps or self.built.learner.steps
+        return {"shares": step_shares(steps, self.options.multi_step, iteration)}
 
     def _figures(self, loss: float, accuracy: float) -> dict[str, float | None]:
         """What is reported; JSON knows no NaN."""
@@ -244,10 +244,10 @@ class _Run:
         scale = min(1.0, options.clip / norm) if options.clip and norm else 1.0
         share = learning_rate(1.0, options.schedule, state.iteration, options.iterations)
         outer = OPTIMISERS[options.optimiser]
-        params, moments = outer(state.params, _scaled(grads, scale), state.moments, options.lr * share)
+        params, moments = outer(state.params, scaled(grads, scale), state.moments, options.lr * share)
         meta, rule_moments = state.meta, state.rule_moments
         if options.rule_lr:
-            meta, rule_moments = adam(meta, _scaled(meta_grads, scale), rule_moments, options.rule_lr * share)
+            meta, rule_moments = adam(meta, scaled(meta_grads, scale), rule_moments, options.rule_lr * share)
         return replace(
             state,
             params=zero(state.masks, params),
@@ -262,11 +262,13 @@ class _Run:
         params, meta, masks = state.params, state.meta, state.masks
 
         def score(learner: Learner, task: Task) -> Scores:
+            learner = replace(learner, compute=None)  # as a device will
+            own, rates = learner.spread(params), learner.spread(meta)
             x, y = task.support_x, task.support_y
-            return learner.query_scores(learner.adapt(params, meta, masks, x, y, learner.steps), task)
+            return learner.query_scores(learner.adapt(own, rates, masks, x, y, learner.steps), task)
 
         with torch.no_grad():
-            loss, accuracy = (float(value) for value in pool.mean(score, self.validation))
+            loss, accuracy = (float(value) for value in pool.mean(score, self.validation, many=True))
         record = {"kind": "validation", "iteration": state.iteration, **self._figures(loss, accuracy)}
         metrics.write(record)
         value = accuracy if self.built.learner.loss == "cross_entropy" else -loss
@@ -280,7 +282,3 @@ class _Run:
         state = replace(state, best=Best(value, state.iteration), stale=0)
         checkpoint.write(self.run.best, to_checkpoint(self.built, state, self.origin, resumable=False))
         return state
-
-
-def _scaled(grads: Tensors, scale: float) -> dict[str, Tensor]:
-    return {name: g * scale for name, g in grads.items()}

@@ -16,6 +16,7 @@ from regrow.errors import UnsupportedError
 from regrow.plan.kept import Kept, forward, packs
 from regrow.plan.lifted import lifted
 from regrow.plan.make import Plan, missing, plan_adapt, plan_predict
+from regrow.plan.style import STYLES
 from regrow.program import Program
 
 Array = NDArray[Any]
@@ -72,8 +73,8 @@ def bind(bundle: Bundle, samples: int | None = None) -> Bound:
     kept = _packed_in_both(programs, worth)
     # A query normalised by its own batch needs one: as many as there were samples.
     queries = count if made.policy.batch_norm == "transductive" else 1
-    adapt = plan_adapt(programs, count, kept, packed=True)
-    predict = plan_predict(programs["predict"], queries, kept, packed=True)
+    adapt = plan_adapt(programs, count, kept, style=STYLES["small"], packed=True)
+    predict = plan_predict(programs["predict"], queries, kept, style=STYLES["small"], packed=True)
     owner = packs({name: programs[name] for name in _STAGES}, kept)
     given = _arrays(bundle)
     stored = {name: _stored(name, array, owner, kept) for name, array in given.items()}

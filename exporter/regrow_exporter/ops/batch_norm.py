@@ -19,7 +19,11 @@ def import_batch_norm(context: Context, a: Arguments) -> str:
             "batch_norm_frozen", *inputs, a["running_mean"], a["running_var"], eps=a["eps"]
         )
     y, mean, var = context.graph.apply("batch_norm", inputs, 3, eps=a["eps"])
-    context.statistics[context.module] = (mean, var)
+    name, uses = context.module, 1
+    while name in context.statistics:  # a norm that is used again has other statistics there
+        uses += 1
+        name = f"{context.module}@{uses}"
+    context.statistics[name] = (mean, var)
     return y
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from regrow.errors import UnsupportedError
 from regrow_exporter.importer import Arguments, Context, Importer
 
 
@@ -22,6 +23,8 @@ def one_dimensional(importer: Importer, tensors: Sequence[str], neutral: Mapping
         g, lifted = context.graph, dict(a)
         for key in tensors:
             shape = g.shape(a[key])
+            if len(shape) != 3:
+                raise UnsupportedError("a signal without a batch; give it (samples, channels, length)")
             lifted[key] = g.one("reshape", a[key], shape=(*shape[:-1], 1, shape[-1]))
         for key, value in neutral.items():
             if isinstance(a.get(key), list) and a[key]:

@@ -26,6 +26,8 @@ def geometry(context: Context, a: Arguments) -> dict[str, tuple[int, ...]]:
     kernel, padding = pair(a["kernel_size"]), pair(a["padding"])
     stride = pair(a["stride"] or kernel)
     size = context.graph.shape(a["self"])[2:]
+    if len(size) != 2:
+        raise UnsupportedError("an image without a batch; give it (samples, channels, height, width)")
     left = [(s + 2 * p - k) % t for s, p, k, t in zip(size, padding, kernel, stride, strict=True)]
     if a["ceil_mode"] and any(left):
         raise UnsupportedError(

@@ -16,6 +16,7 @@ typedef struct {
     size_t x_channel, y_channel;
     size_t w_row, w_channel;
     const uint32_t *tap; /* pairs: offset into x, offset into w */
+    int resume;          /* y holds the sums over earlier channels */
 } filter;
 
 #define TILE(R, T)                                                                                              \
@@ -24,7 +25,8 @@ typedef struct {
         vf s[R][T];                                                                                             \
         UNROLL for (int r = 0; r < (R); r++) {                                                                  \
             vf first = splat(bias ? bias[r] : 0.0f);                                                            \
-            UNROLL for (int t = 0; t < (T); t++) s[r][t] = first;                                               \
+            UNROLL for (int t = 0; t < (T); t++)                                                                \
+                s[r][t] = f->resume ? load(y + (size_t)r * f->y_channel + t * VW) : first;                      \
         }                                                                                                       \
         for (size_t c = 0; c < f->channels; c++, x += f->x_channel, w += f->w_channel)                          \
             for (size_t k = 0; k < f->taps; k++) {                                                              \
@@ -100,23 +102,44 @@ static void tile_one(size_t t, const filter *f, const float *x, const float *w, 
     }
 }
 
-/* Tiles outside, filters inside: the slab of x under a tile stays in the first cache. */
-static void convolve(const filter *f, const float *x, const float *w, const float *bias, float *y, size_t vectors)
+#define FAR_WEIGHTS (1u << 20)  /* floats of weights that no cache near the core holds while tiles walk over them */
+#define NEAR_WEIGHTS (1u << 18) /* and so many at once are walked then */
+
+/* How many channels are summed before the next tile is gone to. */
+static size_t channels_at_once(const filter *f)
 {
-    for (size_t v = 0, t; v < vectors; v += t) {
-        t = tile_width(vectors - v);
-        for (size_t r = 0; r < f->rows;) {
-            const float *b = bias ? bias + r : NULL, *wr = w + r * f->w_row;
-            float *yr = y + r * f->y_channel + v * VW;
-            if (f->rows - r >= CONV_R) {
-                tile_four(t, f, x + v * VW, wr, b, yr);
-                r += CONV_R;
-            } else {
-                tile_one(t, f, x + v * VW, wr, b, yr);
-                r += 1;
+    size_t one = f->rows * f->taps + 1, some = NEAR_WEIGHTS / one;
+    return f->channels <= FAR_WEIGHTS / one ? f->channels : some < 16 ? 16 : some;
+}
+
+/* Tiles outside, filters inside: the slab of x under a tile stays in the first cache. Sums go on in y from one lot of
+ * channels to the next, in the same order as at once. */
+static void convolve(const filter *whole, const float *x, const float *w, const float *bias, float *y, size_t vectors)
+{
+    filter part = *whole;
+    const filter *f = &part;
+    size_t some = channels_at_once(whole), channels = whole->channels, c = 0;
+    do {
+        part.channels = channels - c < some ? channels - c : some;
+        part.resume = c > 0;
+        for (size_t v = 0, t; v < vectors; v += t) {
+            t = tile_width(vectors - v);
+            for (size_t r = 0; r < f->rows;) {
+                const float *b = bias ? bias + r : NULL, *wr = w + r * f->w_row;
+                float *yr = y + r * f->y_channel + v * VW;
+                if (f->rows - r >= CONV_R) {
+                    tile_four(t, f, x + v * VW, wr, b, yr);
+                    r += CONV_R;
+                } else {
+                    tile_one(t, f, x + v * VW, wr, b, yr);
+                    r += 1;
+                }
             }
         }
-    }
+        x += part.channels * f->x_channel;
+        w += part.channels * f->w_channel;
+        c += part.channels;
+    } while (c < channels);
 }
 
 /* The lowest and highest offset into x, the highest into w; 0 where the plan would leave x at its front. */
@@ -138,6 +161,14 @@ static uint64_t planes_extent(uint64_t front, uint64_t planes, uint64_t channel,
     return planes ? plus(front, plus(times(planes - 1, channel), run)) : 0;
 }
 
+/* Of a convolution that is made a part at a time: planes of the scratch for y, or 0 where all are there, and how many
+ * floats of each plane of x are read, or 0 where as many as of y are. */
+typedef struct {
+    uint64_t planes, x_run;
+} part;
+
+static const part WHOLE = {0, 0};
+
 /* A convolution whose operands have been found to be large enough. */
 typedef struct {
     filter f;
@@ -147,19 +178,20 @@ typedef struct {
 } conv_job;
 
 /* y, x, w, bias (or none), groups, channels and rows of a group, blocks, front and channel stride of x, of y,
- * strides of w (row, channel, group), taps, pairs of offsets.  `planes` of y are there, or all where 0. */
-static regrow_status conv_prepare(const machine *m, const uint32_t *w, uint32_t n, uint64_t planes, conv_job *job)
+ * strides of w (row, channel, group), taps, pairs of offsets.  `part` says what is there of y and how far x is read. */
+static regrow_status conv_prepare(const machine *m, const uint32_t *w, uint32_t n, part some, conv_job *job)
 {
     WORDS(16);
     uint64_t groups = w[4], run = times(w[7], LANES), x_high, w_high;
-    filter f = {w[5], w[6], w[15], w[9], w[11], w[12], w[13], w + 16};
+    filter f = {w[5], w[6], w[15], w[9], w[11], w[12], w[13], w + 16, 0};
     WORDS(16 + times(f.taps, 2));
     if (!taps_span(f.tap, f.taps, w[8], &x_high, &w_high)) return REGROW_E_BOUNDS;
     if (!groups || !f.rows) return REGROW_E_WORDS;
     int empty = !f.taps || !f.channels || !run;
     uint64_t w_extent = plus(plus(times(groups - 1, w[14]), times(f.rows - 1, f.w_row)), plus(w_high, 1));
-    TAKE(float, y, w[0], planes_extent(w[10], planes ? planes : times(groups, f.rows), f.y_channel, run));
-    TAKE(const float, x, w[1], empty ? 0 : plus(planes_extent(w[8], times(groups, f.channels), f.x_channel, run), x_high));
+    TAKE(float, y, w[0], planes_extent(w[10], some.planes ? some.planes : times(groups, f.rows), f.y_channel, run));
+    uint64_t x_run = some.x_run ? some.x_run : run;
+    TAKE(const float, x, w[1], empty ? 0 : plus(planes_extent(w[8], times(groups, f.channels), f.x_channel, x_run), x_high));
     TAKE(const float, weights, w[2], empty ? 0 : plus(w_extent, times(f.channels - 1, f.w_channel)));
     TAKE_MAYBE(const float, bias, w[3], times(groups, f.rows));
     conv_job made = {f, (size_t)groups, (size_t)(run / VW), w[14], x + w[8], weights, bias, y + w[10]};
@@ -168,17 +200,17 @@ static regrow_status conv_prepare(const machine *m, const uint32_t *w, uint32_t 
 }
 
 /* Some rows of an ungrouped convolution, the first of them at y. */
-static void conv_rows(const conv_job *job, size_t first, size_t count, float *y)
+static void conv_rows(const conv_job *job, size_t first, size_t count, const float *x, size_t vectors, float *y)
 {
     filter f = job->f;
     f.rows = count;
-    convolve(&f, job->x, job->w + first * f.w_row, job->bias ? job->bias + first : NULL, y, job->vectors);
+    convolve(&f, x, job->w + first * f.w_row, job->bias ? job->bias + first : NULL, y, vectors);
 }
 
 static regrow_status op_conv(const machine *m, const uint32_t *w, uint32_t n)
 {
     conv_job job;
-    regrow_status status = conv_prepare(m, w, n, 0, &job);
+    regrow_status status = conv_prepare(m, w, n, WHOLE, &job);
     if (status != REGROW_OK) return status;
     const filter *f = &job.f;
     for (size_t g = 0; g < job.groups; g++)
@@ -275,38 +307,39 @@ typedef struct {
 } grad_job;
 
 /* dw, dy, x, groups, channels and rows of a group, blocks, front and channel stride of x, of dy, strides of dw
- * (row, channel, group), taps, pairs of offsets.  The pads of dy are zero. `planes` of dy are there, or all where 0. */
-static regrow_status grad_prepare(const machine *m, const uint32_t *w, uint32_t n, uint64_t planes, grad_job *job)
+ * (row, channel, group), taps, pairs of offsets.  The pads of dy are zero. */
+static regrow_status grad_prepare(const machine *m, const uint32_t *w, uint32_t n, part some, grad_job *job)
 {
     WORDS(15);
     uint64_t groups = w[3], run = times(w[6], LANES), x_high, w_high;
-    filter f = {w[4], w[5], w[14], w[8], w[10], w[11], w[12], w + 15};
+    filter f = {w[4], w[5], w[14], w[8], w[10], w[11], w[12], w + 15, 0};
     WORDS(15 + times(f.taps, 2));
     if (!groups || !f.rows || !f.channels || !f.taps) return REGROW_E_WORDS;
     if (!taps_span(f.tap, f.taps, w[7], &x_high, &w_high)) return REGROW_E_BOUNDS;
     uint64_t size = plus(plus(times(groups - 1, w[13]), times(f.rows - 1, f.w_row)), plus(w_high, 1));
     size = plus(size, times(f.channels - 1, f.w_channel));
     TAKE(float, g, w[0], size);
-    TAKE(const float, dy, w[1], planes_extent(w[9], planes ? planes : times(groups, f.rows), f.y_channel, run));
-    TAKE(const float, x, w[2], plus(planes_extent(w[7], times(groups, f.channels), f.x_channel, run), x_high));
+    TAKE(const float, dy, w[1], planes_extent(w[9], some.planes ? some.planes : times(groups, f.rows), f.y_channel, run));
+    uint64_t x_run = some.x_run ? some.x_run : run;
+    TAKE(const float, x, w[2], plus(planes_extent(w[7], times(groups, f.channels), f.x_channel, x_run), x_high));
     grad_job made = {f, (size_t)groups, (size_t)(run / VW), w[13], (size_t)size, dy + w[9], x + w[7], g};
     *job = made;
     return REGROW_OK;
 }
 
-/* The gradients of some rows, whose dy begins there; dw was zero before. */
-static void grad_rows(const grad_job *job, size_t first, size_t count, const float *dy)
+/* To the gradients of some rows what one stretch of their dy adds. */
+static void grad_rows(const grad_job *job, size_t first, size_t count, const float *dy, const float *x, size_t vectors)
 {
     filter f = job->f;
     f.rows = count;
-    for (size_t v = 0; v < job->vectors; v += GRAD_RUN)
-        correlate(&f, dy + v * VW, job->x + v * VW, job->g + first * f.w_row, job->vectors - v < GRAD_RUN ? job->vectors - v : GRAD_RUN);
+    for (size_t v = 0; v < vectors; v += GRAD_RUN)
+        correlate(&f, dy + v * VW, x + v * VW, job->g + first * f.w_row, vectors - v < GRAD_RUN ? vectors - v : GRAD_RUN);
 }
 
 static regrow_status op_conv_dw(const machine *m, const uint32_t *w, uint32_t n)
 {
     grad_job job;
-    regrow_status status = grad_prepare(m, w, n, 0, &job);
+    regrow_status status = grad_prepare(m, w, n, WHOLE, &job);
     if (status != REGROW_OK) return status;
     const filter *f = &job.f;
     zero(job.g, job.size);

@@ -34,16 +34,20 @@ static uint64_t view_extent(const view *v, const extent4 *e)
 
 INLINE void zero(float *p, size_t count) { memset(p, 0, count * sizeof(float)); }
 
+/* What lies behind the rows of one plane: of every sample, and the end of the channel. */
+static void scrub_below(float *plane, const view *v, const extent4 *e)
+{
+    for (size_t s = 0; s < e->samples; s++) zero(plane + s * v->sample + e->rows * v->row, v->sample - e->rows * v->row);
+    zero(plane + e->samples * v->sample, v->channel - e->samples * v->sample);
+}
+
 /* What lies around the elements of one plane: columns, rows, the end of the channel. */
 static void scrub_plane(float *plane, const view *v, const extent4 *e)
 {
-    for (size_t s = 0; s < e->samples; s++) {
-        float *rows = plane + s * v->sample;
+    for (size_t s = 0; s < e->samples; s++)
         for (size_t r = 0; r < e->rows; r++)
-            for (size_t i = e->columns; i < v->row; i++) rows[r * v->row + i] = 0;
-        zero(rows + e->rows * v->row, v->sample - e->rows * v->row);
-    }
-    zero(plane + e->samples * v->sample, v->channel - e->samples * v->sample);
+            for (size_t i = e->columns; i < v->row; i++) plane[s * v->sample + r * v->row + i] = 0;
+    scrub_below(plane, v, e);
 }
 
 static void scrub_guards(float *y, const view *v, const extent4 *e, size_t total)

@@ -1,93 +1,92 @@
-/* sparse.c - the same sums over kept weights only: per row a list of positions (c, k), looked up in a table of offsets. */
+/* sparse.c - the same sums over kept weights only: per row a list of offsets into x, or of numbers of a table of offsets. */
 
-/* A load that crosses a cache line costs two; half of the widest vectors cross only half as often, so these are half. */
-#if VW == 16
-#define HALF 8
-typedef float hv __attribute__((vector_size(32)));
-typedef float hv_loose __attribute__((vector_size(32), aligned(4), may_alias));
-INLINE hv load_half(const float *p) { return *(const hv_loose *)p; }
-INLINE void store_half(float *p, hv v) { *(hv_loose *)p = v; }
-#define EVEN_H(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14)
-#define ODD_H(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15)
-INLINE void sum_eight_half(const hv *a, float *out)
-{
-    hv b0 = EVEN_H(a[0], a[1]) + ODD_H(a[0], a[1]), b1 = EVEN_H(a[2], a[3]) + ODD_H(a[2], a[3]);
-    hv b2 = EVEN_H(a[4], a[5]) + ODD_H(a[4], a[5]), b3 = EVEN_H(a[6], a[7]) + ODD_H(a[6], a[7]);
-    hv c0 = EVEN_H(b0, b1) + ODD_H(b0, b1), c1 = EVEN_H(b2, b3) + ODD_H(b2, b3);
-    store_half(out, EVEN_H(c0, c1) + ODD_H(c0, c1));
-}
-#else
-#define HALF VW
-typedef vf hv;
-#define load_half load
-#define store_half store
-#define sum_eight_half sum_eight
-#endif
-#define GRAD_HALVES (1024 / HALF) /* vectors between two reductions */
+#define SPARSE_T 8 /* vectors of a row in registers */
 
 typedef struct {
-    const void *index;
+    const void *index;    /* offsets (int32), or numbers (uint16) of the table's */
     const uint32_t *ends; /* rows + 1 of them: where the list of each row begins */
-    const uint32_t *offset;
-    uint32_t wide; /* whether an index has four bytes */
+    const int32_t *table; /* or NULL */
 } list;
 
-INLINE size_t list_at(const list *l, size_t j)
+INLINE int32_t offset_at(const list *l, size_t j)
 {
-    return l->wide ? ((const uint32_t *)l->index)[j] : ((const uint16_t *)l->index)[j];
+    return l->table ? l->table[((const uint16_t *)l->index)[j]] : ((const int32_t *)l->index)[j];
 }
 
-/* Every position inside the table, every offset inside x: what a plan says of them is not taken on trust. */
+/* Lists that end where they should, offsets inside x: what a plan says of them is not taken on trust. */
 static int list_holds(const list *l, uint64_t rows, uint64_t positions, uint64_t kept, uint64_t front, uint64_t *high)
 {
-    uint32_t top = 0;
+    const int32_t *offset = l->table ? l->table : (const int32_t *)l->index;
+    uint64_t count = l->table ? positions : kept;
     int32_t low = 0, most = 0;
-    for (size_t i = 0; i < positions; i++) {
-        int32_t v = (int32_t)l->offset[i];
-        low = v < low ? v : low;
-        most = v > most ? v : most;
+    uint16_t top = 0;
+    for (size_t i = 0; i < count; i++) {
+        low = offset[i] < low ? offset[i] : low;
+        most = offset[i] > most ? offset[i] : most;
     }
     if ((uint64_t)-(int64_t)low > front || l->ends[0] != 0 || l->ends[rows] != kept) return 0;
     for (size_t r = 0; r < rows; r++)
         if (l->ends[r] > l->ends[r + 1]) return 0;
-    if (l->wide)
-        for (size_t j = 0; j < kept; j++) top = ((const uint32_t *)l->index)[j] > top ? ((const uint32_t *)l->index)[j] : top;
-    else {
-        uint16_t narrow = 0;
-        for (size_t j = 0; j < kept; j++) narrow = ((const uint16_t *)l->index)[j] > narrow ? ((const uint16_t *)l->index)[j] : narrow;
-        top = narrow;
-    }
+    for (size_t j = 0; l->table && j < kept; j++) top = ((const uint16_t *)l->index)[j] > top ? ((const uint16_t *)l->index)[j] : top;
     *high = (uint64_t)most;
-    return kept == 0 || top < positions;
+    return kept == 0 || !l->table || top < positions;
 }
 
-#define SUM_RUN(T, INDEX)                                                                                          \
+/* The list that `words` words are about: index, ends, positions in the table that follows at `table`, or none. */
+static regrow_status list_read(const machine *m, const uint32_t *w, uint64_t rows, uint64_t kept, uint32_t positions, const uint32_t *table, list *l)
+{
+    TAKE(const uint32_t, ends, w[1], rows + 1);
+    const void *index = at(m, w[0], kept, positions ? sizeof(uint16_t) : sizeof(int32_t));
+    if (!index) return REGROW_E_BOUNDS;
+    list made = {index, ends, positions ? (const int32_t *)table : NULL};
+    *l = made;
+    return REGROW_OK;
+}
+
+#define SUM_RUN(T, OFFSET)                                                                                        \
     for (size_t j = from; j < to; j++) {                                                                          \
-        const float *xj = x + (int32_t)l->offset[((const INDEX *)l->index)[j]];                                   \
+        const float *xj = x + (OFFSET);                                                                           \
         float u = value[j];                                                                                       \
-        UNROLL for (int t = 0; t < (T); t++) s[t] += u * load_half(xj + t * HALF);                                \
+        UNROLL for (int t = 0; t < (T); t++) s[t] += u * load(xj + t * VW);                                       \
     }
 #define RUN(T)                                                                                                    \
     static void run_##T(const list *l, const float *x, const float *value, size_t from, size_t to, float first,   \
                         float *y)                                                                                 \
     {                                                                                                             \
-        hv s[T];                                                                                                  \
-        UNROLL for (int t = 0; t < (T); t++) s[t] = (hv){0} + first;                                              \
-        if (l->wide) { SUM_RUN(T, uint32_t) }                                                                     \
-        else { SUM_RUN(T, uint16_t) }                                                                             \
-        UNROLL for (int t = 0; t < (T); t++) store_half(y + t * HALF, s[t]);                                      \
+        vf s[T];                                                                                                  \
+        UNROLL for (int t = 0; t < (T); t++) s[t] = (vf){0} + first;                                              \
+        if (l->table) { SUM_RUN(T, l->table[((const uint16_t *)l->index)[j]]) }                                   \
+        else { SUM_RUN(T, ((const int32_t *)l->index)[j]) }                                                       \
+        UNROLL for (int t = 0; t < (T); t++) store(y + t * VW, s[t]);                                             \
     }
 RUN(1)
 RUN(2)
 RUN(4)
 RUN(8)
+#if VW > 1
+RUN(3)
+RUN(5)
+RUN(6)
+RUN(7)
+#endif
 #undef RUN
 #undef SUM_RUN
 
-/* The next tile, in vectors of HALF. */
+typedef void (*run_function)(const list *l, const float *x, const float *value, size_t from, size_t to, float first, float *y);
+#if VW > 1
+static const run_function RUNS[SPARSE_T] = {run_1, run_2, run_3, run_4, run_5, run_6, run_7, run_8};
+#else
+static const run_function RUNS[SPARSE_T] = {run_1, run_2, NULL, run_4, NULL, NULL, NULL, run_8};
+#endif
+
+/* How many vectors the next tile takes, so that the last ones are not left with a thin one. */
 INLINE size_t sparse_tile(size_t left)
 {
+#if VW == 1
     return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+#else
+    return left <= SPARSE_T ? left : left < 2 * SPARSE_T ? (left + 1) / 2 : SPARSE_T;
+#endif
 }
 
 typedef struct {
@@ -97,41 +96,36 @@ typedef struct {
     float *y;
 } sparse_job;
 
-/* y, x, values, bias (or none), index, ends, bytes of an index, rows, positions, kept, blocks, front of x,
- * front and channel stride of y, then one offset into x per position.  `planes` of y are there, or all where 0. */
-static regrow_status sparse_prepare(const machine *m, const uint32_t *w, uint32_t n, uint64_t planes, sparse_job *job)
+/* y, x, values, bias (or none), index, ends, rows, kept, blocks, front of x, front and channel stride of y, positions
+ * of a table or 0, then one offset into x per position. */
+static regrow_status sparse_prepare(const machine *m, const uint32_t *w, uint32_t n, part some, sparse_job *job)
 {
-    WORDS(14);
-    uint64_t rows = w[7], positions = w[8], kept = w[9], run = times(w[10], LANES), high;
-    WORDS(14 + positions);
-    if (w[6] != 2 && w[6] != 4) return REGROW_E_WORDS;
-    TAKE(const uint32_t, ends, w[5], rows + 1);
-    list l = {at(m, w[4], kept, w[6]), ends, w + 14, w[6] == 4};
-    if (!l.index || !list_holds(&l, rows, positions, kept, w[11], &high)) return REGROW_E_INDEX;
-    TAKE(float, y, w[0], planes_extent(w[12], planes ? planes : rows, w[13], run));
-    TAKE(const float, x, w[1], plus(plus(w[11], run), high));
+    WORDS(13);
+    uint64_t rows = w[6], kept = w[7], run = times(w[8], LANES), high;
+    WORDS(13 + (uint64_t)w[12]);
+    list l;
+    regrow_status status = list_read(m, w + 4, rows, kept, w[12], w + 13, &l);
+    if (status != REGROW_OK) return status;
+    if (!list_holds(&l, rows, w[12], kept, w[9], &high)) return REGROW_E_INDEX;
+    TAKE(float, y, w[0], planes_extent(w[10], some.planes ? some.planes : rows, w[11], run));
+    TAKE(const float, x, w[1], plus(plus(w[9], some.x_run ? some.x_run : run), high));
     TAKE(const float, value, w[2], kept);
     TAKE_MAYBE(const float, bias, w[3], rows);
-    sparse_job made = {l, (size_t)rows, (size_t)(run / HALF), w[13], x + w[11], value, bias, y + w[12]};
+    sparse_job made = {l, (size_t)rows, (size_t)(run / VW), w[11], x + w[9], value, bias, y + w[10]};
     *job = made;
     return REGROW_OK;
 }
 
 /* Some rows, the first of them at y. Tiles outside, rows inside: the slab of x under a tile stays in the first cache. */
-static void sparse_rows(const sparse_job *job, size_t first, size_t count, float *y)
+static void sparse_rows(const sparse_job *job, size_t first, size_t count, const float *x, size_t vectors, float *y)
 {
     const list *l = &job->l;
-    for (size_t v = 0; v < job->vectors;) {
-        size_t t = sparse_tile(job->vectors - v);
-        const float *xv = job->x + v * HALF;
-        for (size_t r = first; r < first + count; r++) {
-            float *yr = y + (r - first) * job->y_channel + v * HALF, start = job->bias ? job->bias[r] : 0.0f;
-            size_t from = l->ends[r], to = l->ends[r + 1];
-            if (t == 8) run_8(l, xv, job->value, from, to, start, yr);
-            else if (t == 4) run_4(l, xv, job->value, from, to, start, yr);
-            else if (t == 2) run_2(l, xv, job->value, from, to, start, yr);
-            else run_1(l, xv, job->value, from, to, start, yr);
-        }
+    for (size_t v = 0; v < vectors;) {
+        size_t t = sparse_tile(vectors - v);
+        run_function run = RUNS[t - 1];
+        for (size_t r = first; r < first + count; r++)
+            run(l, x + v * VW, job->value, l->ends[r], l->ends[r + 1], job->bias ? job->bias[r] : 0.0f,
+                y + (r - first) * job->y_channel + v * VW);
         v += t;
     }
 }
@@ -139,26 +133,36 @@ static void sparse_rows(const sparse_job *job, size_t first, size_t count, float
 static regrow_status op_conv_sparse(const machine *m, const uint32_t *w, uint32_t n)
 {
     sparse_job job;
-    regrow_status status = sparse_prepare(m, w, n, 0, &job);
-    if (status == REGROW_OK) sparse_rows(&job, 0, job.rows, job.y);
+    regrow_status status = sparse_prepare(m, w, n, WHOLE, &job);
+    if (status == REGROW_OK) sparse_rows(&job, 0, job.rows, job.x, job.vectors, job.y);
     return status;
 }
 
-/* Q kept positions share each load of dy. */
+/* Q kept positions share each load of dy; with fewer than eight, several stretches of it are summed side by side. */
 #define KEPT(Q)                                                                                                    \
     static void kept_##Q(const list *l, const float *dy, const float *x, size_t j, size_t run, float *g)           \
     {                                                                                                             \
+        enum { SIDE = 8 / (Q) };                                                                                  \
         const float *xq[Q];                                                                                       \
-        hv s[8];                                                                                                  \
+        vf s[8];                                                                                                  \
         float sums[8];                                                                                            \
-        UNROLL for (int q = 0; q < 8; q++) s[q] = (hv){0};                                                        \
-        UNROLL for (size_t q = 0; q < (Q); q++) xq[q] = x + (int32_t)l->offset[list_at(l, j + q)];                \
-        for (size_t i = 0; i < run; i++) {                                                                        \
-            hv d = load_half(dy + i * HALF);                                                                      \
-            UNROLL for (int q = 0; q < (Q); q++) s[q] += d * load_half(xq[q] + i * HALF);                         \
+        size_t i = 0;                                                                                             \
+        UNROLL for (int q = 0; q < 8; q++) s[q] = (vf){0};                                                        \
+        UNROLL for (size_t q = 0; q < (Q); q++) xq[q] = x + offset_at(l, j + q);                                  \
+        for (; i + SIDE <= run; i += SIDE)                                                                        \
+            UNROLL for (size_t u = 0; u < SIDE; u++) {                                                            \
+                vf d = load(dy + (i + u) * VW);                                                                   \
+                UNROLL for (size_t q = 0; q < (Q); q++) s[q * SIDE + u] += d * load(xq[q] + (i + u) * VW);        \
+            }                                                                                                     \
+        for (; i < run; i++) {                                                                                    \
+            vf d = load(dy + i * VW);                                                                             \
+            UNROLL for (size_t q = 0; q < (Q); q++) s[q * SIDE] += d * load(xq[q] + i * VW);                      \
         }                                                                                                         \
-        sum_eight_half(s, sums);                                                                                  \
-        UNROLL for (size_t q = 0; q < (Q); q++) g[j + q] += sums[q];                                              \
+        sum_eight(s, sums);                                                                                       \
+        UNROLL for (size_t q = 0; q < (Q); q++) {                                                                 \
+            UNROLL for (size_t u = 1; u < SIDE; u++) sums[q * SIDE] += sums[q * SIDE + u];                        \
+            g[j + q] += sums[q * SIDE];                                                                           \
+        }                                                                                                         \
     }
 KEPT(1)
 KEPT(2)
@@ -182,42 +186,41 @@ typedef struct {
     float *g;
 } sparse_grad_job;
 
-/* g, dy, x, index, ends, bytes of an index, rows, positions, kept, blocks, front of x, front and channel stride
- * of dy, then one offset into x per position.  The pads of dy are zero. `planes` of dy are there, or all where 0. */
-static regrow_status sparse_grad_prepare(const machine *m, const uint32_t *w, uint32_t n, uint64_t planes, sparse_grad_job *job)
+/* g, dy, x, index, ends, rows, kept, blocks, front of x, front and channel stride of dy, positions of a table or 0,
+ * then one offset into x per position.  The pads of dy are zero. */
+static regrow_status sparse_grad_prepare(const machine *m, const uint32_t *w, uint32_t n, part some, sparse_grad_job *job)
 {
-    WORDS(13);
-    uint64_t rows = w[6], positions = w[7], kept = w[8], run = times(w[9], LANES), high;
-    WORDS(13 + positions);
-    if (w[5] != 2 && w[5] != 4) return REGROW_E_WORDS;
-    TAKE(const uint32_t, ends, w[4], rows + 1);
-    list l = {at(m, w[3], kept, w[5]), ends, w + 13, w[5] == 4};
-    if (!l.index || !list_holds(&l, rows, positions, kept, w[10], &high)) return REGROW_E_INDEX;
+    WORDS(12);
+    uint64_t rows = w[5], kept = w[6], run = times(w[7], LANES), high;
+    WORDS(12 + (uint64_t)w[11]);
+    list l;
+    regrow_status status = list_read(m, w + 3, rows, kept, w[11], w + 12, &l);
+    if (status != REGROW_OK) return status;
+    if (!list_holds(&l, rows, w[11], kept, w[8], &high)) return REGROW_E_INDEX;
     TAKE(float, g, w[0], kept);
-    TAKE(const float, dy, w[1], planes_extent(w[11], planes ? planes : rows, w[12], run));
-    TAKE(const float, x, w[2], plus(plus(w[10], run), high));
-    sparse_grad_job made = {l, (size_t)rows, (size_t)(run / HALF), (size_t)kept, w[12], dy + w[11], x + w[10], g};
+    TAKE(const float, dy, w[1], planes_extent(w[9], some.planes ? some.planes : rows, w[10], run));
+    TAKE(const float, x, w[2], plus(plus(w[8], some.x_run ? some.x_run : run), high));
+    sparse_grad_job made = {l, (size_t)rows, (size_t)(run / VW), (size_t)kept, w[10], dy + w[9], x + w[8], g};
     *job = made;
     return REGROW_OK;
 }
 
-/* The gradients of some rows, whose dy begins there; g was zero before. */
-static void sparse_grad_rows(const sparse_grad_job *job, size_t first, size_t count, const float *dy)
+/* To the gradients of some rows what one stretch of their dy adds. */
+static void sparse_grad_rows(const sparse_grad_job *job, size_t first, size_t count, const float *dy, const float *x, size_t vectors)
 {
-    for (size_t v = 0; v < job->vectors; v += GRAD_HALVES) {
-        size_t some = job->vectors - v < GRAD_HALVES ? job->vectors - v : GRAD_HALVES;
+    for (size_t v = 0; v < vectors; v += GRAD_RUN) {
+        size_t some = vectors - v < GRAD_RUN ? vectors - v : GRAD_RUN;
         for (size_t r = first; r < first + count; r++)
-            kept_dots(&job->l, dy + (r - first) * job->dy_channel + v * HALF, job->x + v * HALF, job->l.ends[r], job->l.ends[r + 1],
-                      some, job->g);
+            kept_dots(&job->l, dy + (r - first) * job->dy_channel + v * VW, x + v * VW, job->l.ends[r], job->l.ends[r + 1], some, job->g);
     }
 }
 
 static regrow_status op_conv_sparse_dw(const machine *m, const uint32_t *w, uint32_t n)
 {
     sparse_grad_job job;
-    regrow_status status = sparse_grad_prepare(m, w, n, 0, &job);
+    regrow_status status = sparse_grad_prepare(m, w, n, WHOLE, &job);
     if (status != REGROW_OK) return status;
     zero(job.g, job.kept);
-    sparse_grad_rows(&job, 0, job.rows, job.dy);
+    sparse_grad_rows(&job, 0, job.rows, job.dy, job.x, job.vectors);
     return REGROW_OK;
 }

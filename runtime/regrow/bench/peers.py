@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +18,7 @@ from regrow.cli.command import importable
 from regrow.errors import RegrowError
 
 # One thread each: a device has few cores, and a pool that spins would slow its peers down.
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+ONE_THREAD: Mapping[str, str] = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class Peer:
 
     name: str
     words: Callable[[str, str], list[str]]
+
+    def start(self, bundle: str, episode: str) -> Child:
+        """Its process, ready to be asked."""
+        return Child(self.name, [sys.executable, "-m", *self.words(bundle, episode)], ONE_THREAD)
 
 
 def found() -> list[Peer]:
@@ -48,16 +52,16 @@ class RefusedError(RegrowError):
 class Child:
     """A running subject. Leaving the `with` block ends it."""
 
-    def __init__(self, peer: Peer, bundle: str, episode: str) -> None:
-        self.peer = peer
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.name = name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         began = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", *peer.words(bundle, episode)],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=os.environ | _ENVIRONMENT,
+            env=os.environ | environment,
             text=True,
         )
         self.first = self._read()
@@ -75,7 +79,7 @@ class Child:
         """One request, one answer."""
         stdin = self._process.stdin
         if stdin is None:
-            raise RefusedError(f"bench: {self.peer.name}: has no input; start it again")
+            raise RefusedError(f"bench: {self.name}: has no input; start it again")
         try:
             stdin.write(" ".join(map(str, words)) + "\n")
             stdin.flush()
@@ -99,7 +103,7 @@ class Child:
         message: Mapping[str, Any] = json.loads(line)
         if "refused" in message:
             self.close()
-            raise RefusedError(f"bench: {self.peer.name}: {message['refused']}")
+            raise RefusedError(f"bench: {self.name}: {message['refused']}")
         return message
 
     def _died(self) -> RefusedError:
@@ -109,6 +113,6 @@ class Child:
         said = self._errors.read().decode(errors="replace").strip().splitlines()
         self.close()
         return RefusedError(
-            f"bench: {self.peer.name}: its process ended with {self._process.returncode} "
+            f"bench: {self.name}: its process ended with {self._process.returncode} "
             f"({said[-1] if said else 'said nothing'}), expected an answer; run it alone to see why"
         )

@@ -101,7 +101,7 @@ def _run(
         children = []
         for peer in peers:
             try:
-                child = stack.enter_context(Child(peer, path, episode))
+                child = stack.enter_context(peer.start(path, episode))
             except RefusedError as error:
                 skipped[peer.name] = str(error)
                 continue
@@ -114,10 +114,10 @@ def _run(
         rounds = repeat + WARM_UP
         for i in range(rounds):
             for child in children:
-                _turn(child, records[child.peer.name], keep=i >= WARM_UP)
+                _turn(child, records[child.name], keep=i >= WARM_UP)
             progress.update(i + 1)
     for i in range(cold):
-        for peer in (child.peer for child in children):
+        for peer in (peer for peer in peers if peer.name in records):
             _cold(peer, path, episode, records[peer.name])
         progress.update(rounds + i + 1)
     return records, outputs, skipped
@@ -152,7 +152,7 @@ def _turn(child: Child, record: Record, *, keep: bool) -> None:
 
 
 def _cold(peer: Peer, path: str, episode: str, record: Record) -> None:
-    with Child(peer, path, episode) as child:
+    with peer.start(path, episode) as child:
         record["cold_ms"].append(child.cold_ms)
         peak, imported = child.first["peak_bytes"], child.first["imported_bytes"]
     record["above_import_bytes"].append(peak - imported)

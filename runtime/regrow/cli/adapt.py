@@ -29,6 +29,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, metavar="N", help="update steps (default: as the bundle says)")
     parser.add_argument("--budget", type=byte_count, metavar="SIZE", help="memory allowed, such as 64KiB")
+    parser.add_argument(
+        "--plan",
+        choices=["auto", "fast", "small"],
+        default="auto",
+        help="the native engine's: small takes about half of the memory; auto does where only that fits "
+        "--budget (default: auto)",
+    )
     add_engine(parser)
     add_force(parser)
 
@@ -38,7 +45,9 @@ def run(args: argparse.Namespace) -> int:
     import regrow
 
     refuse_overwrite([args.output], args.force)
-    model = regrow.open(args.bundle, engine=args.engine, budget_bytes=args.budget, threads=args.threads)
+    model = regrow.open(
+        args.bundle, engine=args.engine, budget_bytes=args.budget, threads=args.threads, plan=args.plan
+    )
     say_engine(model.engine_note)
     session = model.session(args.delta)
     x, y = labelled(args.support, model.input, args.labels, required=args.add_class is None)

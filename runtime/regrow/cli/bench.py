@@ -1,16 +1,34 @@
-"""regrow bench: latency, memory, cold start and sizes of a bundle, beside torch where it is installed."""
+"""regrow bench: latency, memory, cold start and sizes of a bundle, beside torch where it is installed.
+
+Also the front of the suite that measures every peer, which lives in a checkout, and of the comparison of two
+results.
+"""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regrow.cli.command import Command, add_force, emit, human_bytes, refuse_overwrite, table
+
+if TYPE_CHECKING:
+    from regrow.bench.compare import Change
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("bundle", help="a .regrow file")
+    parser.add_argument(
+        "bundle", nargs="*", metavar="BUNDLE", help="a .regrow file; or: compare OLD.json NEW.json"
+    )
+    parser.add_argument("--suite", choices=("short", "readme", "full"),
+                        help="measure every peer instead, on standard work, in a checkout; goes on from what "
+                        "--out holds")  # fmt: skip
+    parser.add_argument(
+        "--out", metavar="JSON", help="where the suite's result goes (default: suite-NAME.json)"
+    )
+    parser.add_argument("--html", metavar="FILE", help="write the suite's result as one page")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu",
+                        help="cuda: the same episodes on a GPU, for --suite")  # fmt: skip
     parser.add_argument("--support", type=int, default=5, metavar="N", help="support samples (default: 5)")
     parser.add_argument("--repeat", type=int, default=30, metavar="N", help="timed rounds (default: 30)")
     parser.add_argument("--cold", type=int, default=5, metavar="N", help="cold starts each (default: 5)")
@@ -20,7 +38,44 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print."""
+    """Measure and print, or hand over to the suite or the comparison."""
+    from regrow.errors import SampleError
+
+    if args.suite:
+        from regrow.bench import suite
+
+        return suite.run(args)
+    if args.bundle[:1] == ["compare"]:
+        return _compare(args)
+    if len(args.bundle) != 1:
+        raise SampleError(
+            f"bench: {len(args.bundle)} bundles, expected one; or --suite NAME, or compare OLD NEW"
+        )
+    (args.bundle,) = args.bundle
+    return _measure(args)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    """The exit code is 1 where something became worse."""
+    from regrow.bench import compare
+    from regrow.errors import SampleError
+
+    if len(args.bundle) != 3:
+        raise SampleError(f"bench compare: {len(args.bundle) - 1} files, expected two: OLD.json NEW.json")
+    changes = compare.compare(*(compare.read(path) for path in args.bundle[1:]))
+    worse = [change for change in changes if change.worse]
+    rows = [("", "before", "after", "times"), *(_told(change) for change in changes)]
+    data = {"changes": [change.to_json() for change in changes], "worse": len(worse)}
+    emit(args, data, f"{table(rows, right=(1, 2))}\n\n{len(worse)} of {len(changes)} figures became worse")
+    return 1 if worse else 0
+
+
+def _told(change: Change) -> tuple[str, str, str, str]:
+    mark = "  worse" if change.worse else ""
+    return change.what, _short(change.before), _short(change.after), f"{change.ratio:.3g}{mark}"
+
+
+def _measure(args: argparse.Namespace) -> int:
     from regrow.bench import peers
     from regrow.bench.run import WARM_UP, measure
     from regrow.errors import SampleError

@@ -6,9 +6,11 @@ import argparse
 import json
 import math
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from regrow.cli.command import Command, emit, human_bytes, table
+from regrow.moves import shown
 
 if TYPE_CHECKING:
     from regrow.bundle import Bundle
@@ -47,7 +49,7 @@ def describe(bundle: Bundle, support: list[int]) -> dict[str, Any]:
         "rule": plain["rule"],
         "policy": plain["policy"],
         "parameters": [_parameter(p) for p in made.parameters],
-        "adaptable": _adaptable(made.parameters),
+        "adaptable": _adaptable(bundle),
         "sparsity": _sparsity(made.parameters),
         "sparse": sparse_bytes(made.parameters),
         "bytes": _sizes(bundle),
@@ -63,7 +65,7 @@ def _parameter(p: Parameter) -> dict[str, Any]:
     return {
         "name": p.name,
         "shape": list(p.shape),
-        "adaptable": p.adaptable,
+        "adaptable": shown(p.adaptable),
         "encoding": p.encoding,
         "values": p.values,
         "kept": p.kept,
@@ -74,13 +76,12 @@ def _parameter(p: Parameter) -> dict[str, Any]:
     }
 
 
-def _adaptable(parameters: tuple[Parameter, ...]) -> dict[str, int]:
+def _adaptable(bundle: Bundle) -> dict[str, int]:
     """What a session holds in memory of its own: adapted tensors are dense fp32 whatever the file stores."""
-    movable = {"all": lambda p: p.size, "kept": lambda p: p.kept, "pruned": lambda p: p.size - p.kept}
-    own = [p for p in parameters if p.adaptable != "none"]
+    own = [p for p in bundle.manifest.parameters if p.adaptable != "none"]
     return {
         "tensors": len(own),
-        "values": sum(movable[p.adaptable](p) for p in own),
+        "values": sum(bundle.movable(p) for p in own),
         "bytes": sum(4 * p.size for p in own),
     }
 
@@ -182,7 +183,21 @@ def _head(f: dict[str, Any]) -> str:
         ("sparsity", f"{f['sparsity']:.1%} of all weights are pruned"),
     ]
     rows += [("sparse tensors", sparse_text(f["sparse"]))] if f["sparse"] else []
+    rows += simplified_rows(f["provenance"])
     return table(rows)
+
+
+def simplified_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the exporter took out of the network, in words; no row where it left it as it was."""
+    found = provenance.get("simplified")
+    if not isinstance(found, dict):
+        return []
+    channels = found.get("channels", {})
+    parts = [
+        f"{channels.get('removed', 0)} of {channels.get('of', 0)} channels removed",
+        f"{found.get('norms', 0)} norms and {found.get('constants', 0)} constants folded",
+    ]
+    return [("simplified", ", ".join(parts))]
 
 
 def _rollback(rise: float) -> str:

@@ -57,7 +57,9 @@ class Engine(Protocol):
 class EngineType(Protocol):
     """How an engine is made."""
 
-    def __call__(self, bundle: Bundle, *, threads: int, budget_bytes: int | None) -> Engine: ...
+    def __call__(
+        self, bundle: Bundle, *, threads: int, budget_bytes: int | None, plan: str = "auto"
+    ) -> Engine: ...
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,16 @@ def _present(module: str) -> bool:
     return util.find_spec(module) is not None
 
 
-def start(name: str, bundle: Bundle, *, threads: int, budget_bytes: int | None) -> tuple[Engine, str]:
+def start(
+    name: str, bundle: Bundle, *, threads: int, budget_bytes: int | None, plan: str = "auto"
+) -> tuple[Engine, str]:
     """The engine called `name` on a bundle; for "auto" the first that can run it, and why none before did."""
     if name != "auto":
-        return pick(name)[1](bundle, threads=threads, budget_bytes=budget_bytes), ""
+        return pick(name)[1](bundle, threads=threads, budget_bytes=budget_bytes, plan=plan), ""
     refusals: list[str] = []
     for candidate in _present_engines():
         try:
-            engine = pick(candidate)[1](bundle, threads=threads, budget_bytes=budget_bytes)
+            engine = pick(candidate)[1](bundle, threads=threads, budget_bytes=budget_bytes, plan=plan)
         except UnsupportedError as error:
             refusals.append(str(error))
             continue

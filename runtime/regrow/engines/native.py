@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,21 +19,30 @@ from regrow.engines import Adapted, core
 from regrow.errors import BudgetError, BundleError, UnsupportedError
 from regrow.plan.kept import Kept
 from regrow.plan.make import Plan, missing, plan_adapt, plan_predict
+from regrow.plan.style import STYLES
 
 Array = NDArray[Any]
 Tensors = Mapping[str, Array]
 
-# Share of kept positions below which a layer runs faster on lists than whole (docs/decisions.md).
-SPARSE_BELOW = 0.4
+# Share of kept positions below which a layer runs faster on lists than whole, and below which a convolution
+# does whose filters have so few positions that writing its output is most of the work (docs/native.md).
+SPARSE_BELOW, FEW_POSITIONS, FEW_BELOW = 0.4, 32, 0.25
 # Elements below which a matrix is always whole: its product is over before lists pay off.
 LEAST_MATRIX = 2**15
 _STAGES = ("predict", "prefix", "step", "finish")
 _PLANS_KEPT = 8
+# Blocks that are other arrays in every call; so is all that comes out.
+_PASSING = ("x", "y", "active")
 
 
 def load() -> None:
     """Load what running needs, so that a benchmark can tell it apart from the run."""
     core.library()
+
+
+def _sparse_below(shape: tuple[int, ...]) -> float:
+    few = len(shape) > 2 and prod(shape[1:]) <= FEW_POSITIONS
+    return FEW_BELOW if few else SPARSE_BELOW
 
 
 def packable(bundle: Bundle, least: int | None = None) -> dict[str, Kept]:
@@ -47,7 +57,7 @@ def packable(bundle: Bundle, least: int | None = None) -> dict[str, Kept]:
     return {
         name: kept
         for name, kept in made.items()
-        if kept.density <= SPARSE_BELOW and (kept.mask.ndim > 2 or kept.mask.size >= least)
+        if kept.density <= _sparse_below(kept.mask.shape) and (kept.mask.ndim > 2 or kept.mask.size >= least)
     }
 
 
@@ -57,9 +67,12 @@ class NativeEngine:
     name = "native"
     exact_memory = True
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1, budget_bytes: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, threads: int = 1, budget_bytes: int | None = None, plan: str = "auto"
+    ) -> None:
         self._bundle = bundle
         self._budget = budget_bytes
+        self._styles = [plan] if plan != "auto" else ["fast"] if budget_bytes is None else ["fast", "small"]
         self._programs = {name: bundle.program(name) for name in _STAGES}
         self._plans: dict[tuple[str, int], _Planned] = {}
         if lacking := missing(self._programs):
@@ -114,12 +127,7 @@ class NativeEngine:
         if key not in self._plans:
             while len(self._plans) >= _PLANS_KEPT:
                 self._plans.pop(next(iter(self._plans)), None)
-            made = (
-                plan_adapt(self._programs, batch, self._kept)
-                if what == "adapt"
-                else plan_predict(self._programs["predict"], batch, self._kept)
-            )
-            self._plans[key] = _Planned(made, self._bundle)
+            self._plans[key] = _Planned(self._made(what, batch), self._bundle)
         planned = self._plans[key]
         if budget is not None and planned.plan.arena_bytes > budget:
             raise BudgetError(
@@ -127,6 +135,19 @@ class NativeEngine:
                 f"budget_bytes is {budget}; raise it or give fewer samples"
             )
         return planned
+
+    def _made(self, what: str, batch: int) -> Plan:
+        """The first plan that fits the budget, or the smallest."""
+        plans: list[Plan] = []
+        for style in map(STYLES.__getitem__, self._styles):
+            plans.append(
+                plan_adapt(self._programs, batch, self._kept, style=style)
+                if what == "adapt"
+                else plan_predict(self._programs["predict"], batch, self._kept, style=style)
+            )
+            if self._budget is None or plans[-1].arena_bytes <= self._budget:
+                return plans[-1]
+        return min(plans, key=lambda plan: plan.arena_bytes)
 
     def _run(self, planned: _Planned, arrays: Tensors, steps: int) -> None:
         status = planned.run(arrays, steps)
@@ -149,26 +170,54 @@ class _Planned:
         self._template = np.zeros((len(plan.blocks), 2), np.uint64)
         for name, array in self._fixed.items():
             self._template[self.rows[name]] = (_address(array), array.nbytes)
-        self._needed = [name for name in plan.blocks[1:] if name not in self._fixed]
-        self._where = np.array([self.rows[name] for name in self._needed], np.intp)
+        names = [name for name in plan.blocks[1:] if name not in self._fixed]
+        lasting = [name for name in names if not name.startswith("out:") and name not in _PASSING]
+        self._lasting = [(i, name, 2 * self.rows[name]) for i, name in enumerate(lasting)]
+        self._passing = [(name, 2 * self.rows[name]) for name in names if name not in lasting]
         self._address = _address(self.words)
-        # One entry per run that was ever going on at the same time: (table of blocks, arena).
-        self._idle: list[tuple[Array, Array]] = []
+        self._idle: list[_Slot] = []
 
     def run(self, arrays: Tensors, steps: int) -> int:
         """The core's status. Whoever comes while a run is going on gets an arena of its own."""
         try:
-            table, arena = self._idle.pop()
+            slot = self._idle.pop()
         except IndexError:
-            table, arena = self._template.copy(), aligned(self.plan.arena_bytes)
-            table[0] = (_address(arena), arena.nbytes)
-        bound = [_contiguous(arrays[name]) for name in self._needed]
-        if bound:
-            table[self._where] = [(_address(array), array.nbytes) for array in bound]
-        words, blocks = len(self.words), len(table)
-        status = int(core.library().regrow_run(self._address, words, _address(table), blocks, steps))
-        self._idle.append((table, arena))
+            slot = _Slot(self._template.copy(), aligned(self.plan.arena_bytes), len(self._lasting))
+        held, numbers = slot.held, slot.numbers
+        for i, name, at in self._lasting:
+            array = arrays[name]
+            if held[i] is not array:
+                whole = array.flags.c_contiguous
+                held[i] = array if whole else None  # a copy would not see what is written later
+                _bind(numbers, at, array if whole else np.ascontiguousarray(array), slot.copies)
+        copies: dict[int, Array] = {}  # alive until the core is done
+        for name, at in self._passing:
+            array = arrays[name]
+            _bind(numbers, at, array if array.flags.c_contiguous else np.ascontiguousarray(array), copies)
+        words = len(self.words)
+        status = int(core.library().regrow_run(self._address, words, slot.address, len(self.rows), steps))
+        self._idle.append(slot)
         return status
+
+
+class _Slot:
+    """The table of blocks and the arena of one run at a time; there are as many as ever ran at once.
+
+    What lasts (parameters, statistics) is remembered, so that only what is another array is looked up again.
+    """
+
+    def __init__(self, table: Array, arena: Array, lasting: int) -> None:
+        table[0] = (_address(arena), arena.nbytes)
+        self.arena = arena
+        self.address = _address(table)
+        self.numbers = table.data.cast("B").cast("Q")
+        self.held: list[Array | None] = [None] * lasting
+        self.copies: dict[int, Array] = {}
+
+
+def _bind(numbers: memoryview, at: int, array: Array, copies: dict[int, Array]) -> None:
+    copies[at] = array
+    numbers[at], numbers[at + 1] = _address(array), array.nbytes
 
 
 def aligned(size: int) -> Array:
@@ -182,21 +231,16 @@ def _address(array: Array) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def _contiguous(array: Array) -> Array:
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
-
-
 def _fixed(name: str, plan: Plan, bundle: Bundle) -> Array | None:
     """A block that is the same in every run: of the plan, or of the bundle."""
     if name in plan.lists:
         return plan.lists[name]
     kind, _, rest = name.partition(":")
-    moving = {p.name: p.adaptable for p in bundle.manifest.parameters}
+    entries = {p.name: p for p in bundle.manifest.parameters}
     if kind == "meta":
         return np.ascontiguousarray(bundle.meta[rest])
     if kind == "mask":
-        kept = bundle.kept.get(rest, np.ones(bundle.params[rest].shape, np.bool_))
-        return np.ascontiguousarray(kept if moving[rest] == "kept" else ~kept)
-    if moving.get(name) == "none":
+        return np.ascontiguousarray(bundle.mask(entries[rest]))
+    if name in entries and entries[name].adaptable == "none":
         return np.ascontiguousarray(bundle.params[name])
     return None

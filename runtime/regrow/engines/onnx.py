@@ -20,7 +20,7 @@ from regrow import plan
 from regrow.bundle import Bundle
 from regrow.engines import Adapted
 from regrow.engines.wire import external_names
-from regrow.errors import BudgetError, BundleError
+from regrow.errors import BudgetError, BundleError, UnsupportedError
 from regrow.plan import peak_bytes
 
 Array = NDArray[Any]
@@ -53,7 +53,14 @@ class OnnxEngine:
     name = "onnx"
     exact_memory = False
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1, budget_bytes: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, threads: int = 1, budget_bytes: int | None = None, plan: str = "auto"
+    ) -> None:
+        if plan == "small":
+            raise UnsupportedError(
+                f"{bundle.path}: engine onnx: plan is 'small', expected 'auto' or 'fast', since onnxruntime "
+                "plans its own memory; choose engine='native'"
+            )
         self._bundle = bundle
         self._threads = threads
         self._budget = budget_bytes
@@ -196,15 +203,13 @@ def _create(graph: bytes, options: Any, cap: int | None) -> Any:
 def _binding(bundle: Bundle, external: str, place: str) -> Array:
     """The array behind "frozen:<name>", "meta:<name>" or "mask:<name>" (positions that may move)."""
     kind, _, name = external.partition(":")
-    masked = {p.name: p for p in bundle.manifest.parameters if p.adaptable in ("kept", "pruned")}
+    masked = {p.name: p for p in bundle.manifest.parameters if p.adaptable not in ("none", "all")}
     if kind == "frozen" and name in bundle.params:
         array: Array = bundle.params[name]
     elif kind == "meta" and name in bundle.meta:
         array = bundle.meta[name]
     elif kind == "mask" and name in masked:
-        # A tensor stored dense has every position kept.
-        kept = bundle.kept.get(name, np.ones(masked[name].shape, np.bool_))
-        array = kept if masked[name].adaptable == "kept" else ~kept
+        array = bundle.mask(masked[name])
     else:
         raise BundleError(
             f"{place}: initializer {external!r} names nothing in the bundle, expected frozen:, meta: or "

@@ -1,6 +1,7 @@
 """A mixture of sources: every episode comes from one of them, each as likely, the same one for everybody.
 
-In a recipe: `train = "mixture:train"`, `args = { parts = [{ source = "sine", args = { x = [0, 5] } }] }`.
+In a recipe: `train = "mixture:train"`, `args = { parts = [{ source = "sine", args = { x = [0, 5] } }] }`;
+`only = 1` makes it the second of them alone.
 """
 
 from __future__ import annotations
@@ -33,12 +34,18 @@ class Mixture:
         return self.sources[int(Draws("mixture", seed, index).below(1, len(self.sources))[0])]
 
 
-def mixture(part: str = "", *, parts: Sequence[Mapping[str, Any]]) -> Mixture:
-    """Open the same part of several sources."""
+def mixture(part: str = "", *, parts: Sequence[Mapping[str, Any]], only: int | None = None) -> Mixture:
+    """Open the same part of several sources, or of the one of that number, from 0."""
     if not parts or any(set(p) - {"source", "args"} or "source" not in p for p in parts):
         raise SampleError(
             f"source 'mixture:{part}': parts are {parts!r}, expected a list of {{source, args}}; correct them"
         )
+    if only is not None:
+        if isinstance(only, bool) or not isinstance(only, int) or not 0 <= only < len(parts):
+            raise SampleError(
+                f"source 'mixture:{part}': only is {only!r}, expected a number from 0 to {len(parts) - 1}"
+            )
+        parts = [parts[only]]
     sources = tuple(
         open_source(f"{p['source']}:{part}" if part else str(p["source"]), **p.get("args", {})) for p in parts
     )

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 
 from regrow.ops.schema import number
-from regrow.plan.builder import NONE, Buffer, Builder, Call, Place, bits, maybe, plain_view
-from regrow.plan.chain import Chain
-from regrow.plan.convs import lower_conv, lower_conv_dw
+from regrow.plan.builder import NONE, Buffer, Builder, Place, bits, maybe, plain_view
 from regrow.plan.grid import Planes
 from regrow.plan.pointwise import Lower
 from regrow.program import Attr, Op
 
 _NORMS = ("batch", "given", "none")
-# Planes of a scratch, by whether the weight is packed: as many filters as the kernel takes at once.
-PLANES = {False: 4, True: 1}
 View = tuple[int, int, int, int]
 
 
@@ -121,43 +116,9 @@ def lower_norm_back(b: Builder, op: Op) -> None:
     lower_block_back(b, Op("block_back", (dy, x, gamma, gamma, mean, var), outputs, attrs, op.source))
 
 
-def _captured(b: Builder, lower: Callable[[], None]) -> Call:
-    """The last call that something emits, taken out again; what comes before it stays."""
-    real = b.calls[b.section]
-    b.calls[b.section] = []
-    lower()
-    made, b.calls[b.section] = b.calls[b.section], real
-    real += made[:-1]
-    return made[-1]
-
-
-def lower_chain(b: Builder, op: Op) -> None:
-    """A convolution and its block, or the gradients of both, over a scratch of a few planes."""
-    assert isinstance(op, Chain)
-    conv, *others = op.parts
-    b.places.pop(conv.outputs[0], None)  # a scratch of forward says nothing to backward
-    made = _captured(b, lambda: lower_conv(b, conv, PLANES[conv.inputs[1] in b.packs]))
-    place = b.places[conv.outputs[0]][0]
-    sparse = made.op == "conv_sparse"
-    head = [PLANES[sparse], int(sparse)]
-    if op.kind == "chain":
-        calls = [_captured(b, lambda: lower_block(b, others[0]))]
-        head += [len(made.words)]
-    else:
-        calls = [_captured(b, lambda: lower_block_back(b, others[0], place))]
-        calls += [_captured(b, lambda: lower_conv_dw(b, others[1]))]
-        head += [int(calls[1].op == "conv_sparse_dw"), len(made.words), len(calls[0].words)]
-    words = [w for call in (made, *calls) for w in call.words]
-    reads = [x for call in (made, *calls) for x in call.reads if x is not place.buffer]
-    writes = [x for call in calls[::-1] for x in call.writes if x is not place.buffer]
-    b.emit(op.kind, (*head, *words), reads, (*writes, place.buffer))
-
-
 BLOCKS: dict[str, Lower] = {
     "block": lower_block,
     "block_back": lower_block_back,
-    "chain": lower_chain,
-    "chain_back": lower_chain,
     "batch_norm": lower_norm,
     "batch_norm_frozen": lower_norm,
     "batch_norm_back": lower_norm_back,

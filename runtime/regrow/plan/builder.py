@@ -10,10 +10,16 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from numpy.typing import NDArray
 
 from regrow.plan.grid import Grid, Planes, same_grid
+from regrow.plan.style import STYLES, Style
 from regrow.program import Program, Value
+
+if TYPE_CHECKING:
+    from regrow.plan.kept import Kept
 
 ARENA = "arena"
 CONSTANTS = "constants"
@@ -94,6 +100,10 @@ class Builder:
     fixed: dict[str, list[Place]] = field(default_factory=dict)
     values: Mapping[str, Value] = field(default_factory=dict)
     packs: Mapping[str, int] = field(default_factory=dict)
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+    owner: Mapping[str, str] = field(default_factory=dict)
+    lists: dict[str, NDArray[Any]] = field(default_factory=dict)
+    style: Style = STYLES["fast"]
     wanted: Mapping[str, Grid] = field(default_factory=dict)
     constants: bytearray = field(default_factory=bytearray)
     _numbers: dict[bytes, Buffer] = field(default_factory=dict)
@@ -115,6 +125,11 @@ class Builder:
     def floats(self, count: int) -> Buffer:
         """A new arena buffer of so many floats."""
         return Buffer(4 * count)
+
+    def listed(self, name: str, array: NDArray[Any]) -> Buffer:
+        """An array the engine has to bring along, as a block of its own."""
+        self.lists[name] = array
+        return Buffer(array.nbytes, name, pinned=True)
 
     def constant(self, data: bytes) -> Buffer:
         """A buffer of the constants block; equal data is stored once."""

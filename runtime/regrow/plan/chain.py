@@ -1,31 +1,51 @@
-"""Join a convolution with the block behind it where nobody else needs what lies between them.
+"""Join a convolution with the block behind it, so that what lies between them is never kept whole.
 
-It is then made a few channels at a time and never kept whole. Where the block has a gradient but the
-convolution's input has none, backward makes it again: for a kernel over few channels that costs less than to
-write and read it.
+Forward it is made a few channels at a time. Backward makes it again, some samples at a time, where that costs
+less than to write and read it, or everywhere where memory is what counts; the gradient of the layer's
+input then takes the place of that input, and what the block before needs of both is summed on the way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 
 from regrow.ops.schema import ints
+from regrow.plan.peak import value_bytes
+from regrow.plan.style import Style
 from regrow.program import Op, Program
 
-# Positions of a filter up to which a convolution is made twice instead of kept.
+# Positions of a filter up to which a convolution is made twice rather than kept.
 CHEAP = 32
+# Bytes of an input that stays in the second cache while it is read again for every few filters.
+NEAR = 512 * 1024
 
 
 @dataclass(frozen=True)
 class Chain(Op):
-    """One op of a plan made of several of a program; `parts` are those, in order."""
+    """One op of a plan made of several of a program; `parts` are those, in order.
+
+    `before` is the gradient of the block before, where this op takes its sums; `summed` says that its own
+    block's were taken so.
+    """
 
     parts: tuple[Op, ...] = ()
+    before: Op | None = None
+    summed: bool = False
 
 
-def chained(ops: Sequence[Op], program: Program) -> list[Op]:
+@dataclass(eq=False)
+class _Layer:
+    """A convolution and its block; then their gradients, where it can be made again."""
+
+    conv: Op
+    block: Op
+    back: Op | None = None
+    gradients: tuple[Op, ...] = ()  # of the weight, and of the input where that is wanted
+
+
+def chained(ops: Sequence[Op], program: Program, style: Style, batch: int) -> list[Op]:
     """The ops with chains joined."""
     readers: dict[str, list[Op]] = {}
     maker: dict[str, Op] = {}
@@ -33,52 +53,125 @@ def chained(ops: Sequence[Op], program: Program) -> list[Op]:
         for name in dict.fromkeys(op.inputs):
             readers.setdefault(name, []).append(op)
         maker.update({name: op for name in op.outputs if name})
-    gone: set[int] = set()
+    found = [_layer(op, readers, maker, program, style, batch) for op in ops if op.kind == "block"]
+    layers = _consistent([layer for layer in found if layer is not None], readers, maker)
     at: dict[int, Op] = {}
-    for op in ops:
-        if op.kind == "block":
-            _join(op, readers, maker, program, gone, at)
-    return [at.get(id(op), op) for op in ops if id(op) not in gone]
+    gone: set[int] = set()
+    for layer in layers:
+        gone.add(id(layer.conv))
+        at[id(layer.block)] = _joined("chain", (layer.conv, layer.block))
+        if layer.back is not None:
+            gone |= {id(layer.back), *map(id, layer.gradients)}
+            at[id(layer.gradients[-1])] = _back(layer, layers)
+    return _in_order([at.get(id(op), op) for op in ops if id(op) not in gone or id(op) in at], program)
 
 
-def _join(
-    block: Op,
-    readers: dict[str, list[Op]],
-    maker: dict[str, Op],
-    program: Program,
-    gone: set[int],
-    at: dict[int, Op],
-) -> None:
+def _layer(
+    block: Op, readers: dict[str, list[Op]], maker: dict[str, Op], program: Program, style: Style, batch: int
+) -> _Layer | None:
     z = block.inputs[0]
     conv = maker.get(z)
     if conv is None or conv.kind != "conv2d" or conv.attrs["groups"] != 1 or z in program.outputs:
-        return
+        return None
     others = [op for op in readers[z] if op is not block]
-    if others:
-        back = others[0]
-        gradient = _only_reader(back.outputs[0], readers, program)
-        if len(others) > 1 or back.kind != "block_back" or gradient is None or not _is_cheap(conv, program):
-            return
-        if gradient.kind != "conv2d_dw" or gradient.inputs != (back.outputs[0], conv.inputs[0]):
-            return
-        gone.add(id(back))
-        at[id(gradient)] = _chain("chain_back", (conv, back, gradient))
-    gone.add(id(conv))
-    at[id(block)] = _chain("chain", (conv, block))
-
-
-def _only_reader(name: str, readers: dict[str, list[Op]], program: Program) -> Op | None:
-    found = readers.get(name, []) if name and name not in program.outputs else []
-    return found[0] if len(found) == 1 else None
+    if not others:
+        near = value_bytes(program.values[conv.inputs[0]], batch) <= NEAR
+        return _Layer(conv, block) if near or style.recompute or _is_cheap(conv, program) else None
+    back = others[0]
+    if len(others) > 1 or back.kind != "block_back" or ints(conv.attrs, "stride") != (1, 1):
+        return None
+    dz, x = back.outputs[0], conv.inputs[0]
+    gradients = readers.get(dz, []) if dz and dz not in program.outputs else []
+    weight = [op for op in gradients if op.kind == "conv2d_dw" and op.inputs == (dz, x)]
+    inputs = [op for op in gradients if op.kind == "conv2d_dx" and op.inputs == (dz, conv.inputs[1])]
+    if len(weight) != 1 or len(inputs) > 1 or len(gradients) != 1 + len(inputs):
+        return None
+    if not style.recompute and (inputs or not _is_cheap(conv, program)):
+        return None
+    if inputs and (x in program.outputs or x not in maker or not _keeps_size(program, z, x)):
+        return None
+    return _Layer(conv, block, back, (*weight, *inputs))
 
 
 def _is_cheap(conv: Op, program: Program) -> bool:
-    return prod(program.values[conv.inputs[1]].shape[1:]) <= CHEAP and ints(conv.attrs, "stride") == (1, 1)
+    return prod(program.values[conv.inputs[1]].shape[1:]) <= CHEAP
 
 
-def _chain(kind: str, parts: tuple[Op, ...]) -> Chain:
+def _keeps_size(program: Program, z: str, x: str) -> bool:
+    return program.values[z].shape[2:] == program.values[x].shape[2:]
+
+
+def _consistent(layers: list[_Layer], readers: dict[str, list[Op]], maker: dict[str, Op]) -> list[_Layer]:
+    """Those whose input may be replaced by its gradient: nobody else reads it who could not do without."""
+    while True:
+        backs = [layer.back for layer in layers if layer.back is not None]
+        kept = [
+            layer for layer in layers if len(layer.gradients) < 2 or _owns_input(layer, backs, readers, maker)
+        ]
+        if len(kept) == len(layers):
+            return layers
+        layers = kept
+
+
+def _owns_input(
+    layer: _Layer, backs: Iterable[Op], readers: dict[str, list[Op]], maker: dict[str, Op]
+) -> bool:
+    x, (weight, dx) = layer.conv.inputs[0], layer.gradients
+    if maker[x].kind != "block":
+        return False
+    own = {id(layer.conv), id(weight)}
+    own |= {id(back) for back in backs if back.inputs[0] == dx.outputs[0] and back.inputs[-1] == x}
+    return all(id(op) in own for op in readers[x])
+
+
+def _joined(kind: str, parts: tuple[Op, ...]) -> Chain:
     """Reads what its parts read of others; makes what its last parts make for others."""
     inner = {part.outputs[0] for part in parts[:-1]}
     inputs = tuple(dict.fromkeys(n for part in parts for n in part.inputs if n not in inner))
-    made = parts[-1].outputs if kind == "chain" else (parts[-1].outputs[0], *parts[1].outputs[1:])
-    return Chain(kind, inputs, made, {}, parts[0].source, parts)
+    return Chain(kind, inputs, parts[-1].outputs, {}, parts[0].source, parts)
+
+
+def _back(layer: _Layer, layers: Sequence[_Layer]) -> Chain:
+    assert layer.back is not None
+    back, y = layer.back, layer.block.outputs[0]
+    summed = any(len(o.gradients) == 2 and o.conv.inputs[0] == y and _follows(o, layer) for o in layers)
+    if summed and back.inputs[-1] == y:
+        back = replace(back, inputs=back.inputs[:-1])
+    made = _joined("chain_back", (layer.conv, back, layer.gradients[0]))
+    outputs = (
+        layer.gradients[0].outputs[0],
+        *back.outputs[1:],
+        *(op.outputs[0] for op in layer.gradients[1:]),
+    )
+    before = None
+    if len(layer.gradients) == 2:
+        before = next(
+            (o.back for o in layers if o.block.outputs[0] == layer.conv.inputs[0] and _follows(layer, o)),
+            None,
+        )
+    return replace(
+        made, outputs=outputs, parts=(*made.parts, *layer.gradients[1:]), before=before, summed=summed
+    )
+
+
+def _follows(layer: _Layer, other: _Layer) -> bool:
+    """Whether one's input gradient is all that the other's block has from above."""
+    return other.back is not None and other.back.inputs[0] == layer.gradients[1].outputs[0]
+
+
+def _in_order(ops: Sequence[Op], program: Program) -> list[Op]:
+    """The ops, those that now come before an operand moved behind it."""
+    made, order, waiting = {""}, [], list(ops)
+    made.update(program.inputs)
+    while waiting:
+        left = []
+        for op in waiting:
+            if made.issuperset(op.inputs):
+                order.append(op)
+                made.update(op.outputs)
+            else:
+                left.append(op)
+        if len(left) == len(waiting):  # a value no op makes: lowering says so
+            return order + left
+        waiting = left
+    return order

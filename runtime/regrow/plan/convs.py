@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-from numpy.typing import NDArray
 
 from regrow.ops.schema import ints
 from regrow.plan.builder import NONE, Buffer, Builder, Place, maybe
 from regrow.plan.chain import Chain
 from regrow.plan.grid import Geometry, Grid, Planes, geometry, is_same, same_grid
-from regrow.plan.kept import Kept, Lists, backward, forward
+from regrow.plan.kept import backward, forward
 from regrow.plan.pointwise import Lower
 from regrow.plan.products import lower_batch_matmul, lower_linear, lower_matmul
+from regrow.plan.style import Scratch
+from regrow.plan.walk import emit_sparse, listed, offsets
 from regrow.program import Attr, Op, Program
 
 _POINT: Mapping[str, Attr] = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
-
-
-@dataclass(eq=False)
-class ConvBuilder(Builder):
-    """A builder that knows the packed weights and hands their lists out as blocks."""
-
-    kept: Mapping[str, Kept] = field(default_factory=dict)
-    owner: Mapping[str, str] = field(default_factory=dict)
-    lists: dict[str, NDArray[Any]] = field(default_factory=dict)
-
-    def listed(self, name: str, array: NDArray[Any]) -> Buffer:
-        """An array the engine has to bring along, as a block of its own."""
-        self.lists[name] = array
-        return Buffer(array.nbytes, name, pinned=True)
 
 
 def shared_pads(programs: Iterable[Program], batch: int) -> dict[tuple[int, int], tuple[int, int]]:
@@ -66,6 +50,11 @@ def _geometry(b: Builder, op: Op) -> Geometry:
     return geometry(samples, (h, w), (output[0], output[1]), kernel, op.attrs, shared)
 
 
+def grid_of(b: Builder, conv: Op) -> Grid:
+    """The grid of a convolution's planes."""
+    return _geometry(b, conv).grid
+
+
 def _point(b: Builder, op: Op) -> Geometry:
     """Of a product with a matrix: one tap on samples of one row and one column."""
     samples = b.shape(op.inputs[0])[0]
@@ -98,88 +87,59 @@ def _input_planes(b: Builder, name: str, made: Geometry) -> tuple[Buffer, Planes
     return b.planes(name, planes), planes
 
 
-def _output_planes(b: Builder, name: str, made: Geometry) -> tuple[Buffer, Planes]:
+def _output_place(b: Builder, name: str, made: Geometry) -> Place:
     """dy, where a convolution left its y."""
     _, c, h, w = b.extents(name)
     planes = Planes(made.grid, c, h, w)
-    return b.planes(name, planes), planes
+    return Place(b.planes(name, planes), planes)
 
 
-def lower_conv(b: Builder, op: Op, scratch: int = 0) -> None:
-    """`scratch`: its output is there only so many planes at a time."""
+def lower_conv(b: Builder, op: Op, scratch: Scratch | None = None) -> None:
     _forward(b, op, _geometry(b, op), scratch)
 
 
-def _forward(b: Builder, op: Op, made: Geometry, scratch: int = 0) -> None:
+def _forward(b: Builder, op: Op, made: Geometry, scratch: Scratch | None = None) -> None:
     x, planes = _input_planes(b, op.inputs[0], made)
     _, o, h, w = b.extents(op.outputs[0])
-    y = b.floats(made.grid.floats(scratch or o))
-    b.put(op.outputs[0], Place(y, Planes(made.grid, o, h, w, clean=False)))
+    grid = scratch.of(made.grid) if scratch else made.grid
+    y = b.floats(grid.floats(scratch.planes if scratch else o))
+    b.put(op.outputs[0], Place(y, Planes(grid, o, h, w, clean=False)))
     bias = [b.plain(name) for name in op.inputs[2:]]
     step = planes.phases * made.grid.channel
     front, channel = made.grid.guard, made.grid.channel
     if op.inputs[1] in b.packs:
-        assert isinstance(b, ConvBuilder)
-        lists = forward(b.kept[op.inputs[1]])
-        offsets = [c * step + t.phase * channel + t.offset for c in range(planes.channels) for t in made.taps]
-        values = b.places[op.inputs[1]][0].buffer
-        _sparse(
-            b,
-            (y, front, channel),
-            (x, front),
-            values,
-            bias,
-            _named(b, op.inputs[1], "", lists),
-            offsets,
-            made.grid,
-        )
+        walk = listed(b, op.inputs[1], "", forward(b.kept[op.inputs[1]]), offsets(planes, made))
+        emit_sparse(b, (y, grid), (x, front), b.places[op.inputs[1]][0].buffer, bias, walk)
         return
     weight, groups, taps = b.plain(op.inputs[1]), made.groups, len(made.taps)
     c, o = planes.channels // groups, o // groups
     pairs = [n for t in made.taps for n in (t.phase * channel + t.offset, t.number)]
     words = (
-        *(y, x, weight, *maybe(bias), groups, c, o, made.grid.blocks),
-        *(front, step, front, channel, c * taps, taps, o * c * taps, taps, *pairs),
+        *(y, x, weight, *maybe(bias), groups, c, o, grid.blocks),
+        *(front, step, front, grid.channel, c * taps, taps, o * c * taps, taps, *pairs),
     )
     b.emit("conv", words, (x, weight, *bias), (y,))
 
 
-def _named(b: ConvBuilder, weight: str, way: str, lists: Lists) -> tuple[Buffer, Buffer, Lists]:
-    index = b.listed(f"kept:{weight}:{way}index", lists.index)
-    return index, b.listed(f"kept:{weight}:{way}ends", lists.ends), lists
+def lower_conv_dx(b: Builder, op: Op, source: Place | None = None, scratch: Scratch | None = None) -> None:
+    """`source`: where dy lies, in a scratch."""
+    _input_gradient(b, op, _geometry(b, op), source, scratch)
 
 
-def _sparse(
-    b: Builder,
-    y: tuple[Buffer, int, int],
-    x: tuple[Buffer, int],
-    values: Buffer,
-    bias: Sequence[Buffer],
-    named: tuple[Buffer, Buffer, Lists],
-    offsets: Sequence[int],
-    grid: Grid,
+def _input_gradient(
+    b: Builder, op: Op, made: Geometry, source: Place | None = None, scratch: Scratch | None = None
 ) -> None:
-    index, ends, lists = named
-    rows, kept = len(lists.ends) - 1, len(lists.index)
-    words = (
-        *(y[0], x[0], values, *maybe(bias), index, ends, lists.index.itemsize, rows),
-        *(len(offsets), kept, grid.blocks, x[1], y[1], y[2], *offsets),
-    )
-    b.emit("conv_sparse", words, (x[0], values, index, ends, *bias), (y[0],))
-
-
-def lower_conv_dx(b: Builder, op: Op) -> None:
-    _input_gradient(b, op, _geometry(b, op))
-
-
-def _input_gradient(b: Builder, op: Op, made: Geometry) -> None:
-    dy, source = _output_planes(b, op.inputs[0], made)
-    _, c, h, w = b.extents(op.outputs[0])
-    planes = Planes(made.grid, c, h, w, made.stride, clean=False)
-    dx = b.new_planes(op.outputs[0], planes)
-    front, channel = made.grid.guard, made.grid.channel
+    place = source or _output_place(b, op.inputs[0], made)
+    dy, channels, (_, c, h, w) = place.buffer, b.extents(op.inputs[0])[1], b.extents(op.outputs[0])
+    grid = scratch.of(made.grid) if scratch else made.grid
+    planes = Planes(grid, c, h, w, made.stride, clean=False)
+    if scratch:
+        dx = b.floats(grid.floats(scratch.planes))
+        b.put(op.outputs[0], Place(dx, planes))
+    else:
+        dx = b.new_planes(op.outputs[0], planes)
+    front, channel = grid.guard, grid.channel
     if op.inputs[1] in b.packs:
-        assert isinstance(b, ConvBuilder)
         phases = tuple(t.phase for t in made.taps)
         lists = backward(b.kept[op.inputs[1]], phases, planes.phases)
         way = "back:" if planes.phases == 1 else f"back{phases}:"
@@ -188,48 +148,48 @@ def _input_gradient(b: Builder, op: Op, made: Geometry) -> None:
         b.emit(
             "pick", (picked, values, order, len(lists.order), len(lists.order)), (values, order), (picked,)
         )
-        offsets = [o * channel - t.offset for o in range(source.channels) for t in made.taps]
-        named = _named(b, op.inputs[1], way, lists)
-        _sparse(b, (dx, front, channel), (dy, front), picked, (), named, offsets, made.grid)
+        reach = [o * channel - t.offset for o in range(channels) for t in made.taps]
+        emit_sparse(b, (dx, grid), (dy, front), picked, (), listed(b, op.inputs[1], way, lists, reach))
         return
     weight, groups, taps = b.plain(op.inputs[1]), made.groups, len(made.taps)
-    rows, channels = c // groups, source.channels // groups
+    rows, channels = c // groups, channels // groups
     for phase in range(planes.phases):
         pairs = [n for t in made.taps if t.phase == phase for n in (-t.offset, t.number)]
         words = (
-            *(dx, dy, weight, NONE, groups, channels, rows, made.grid.blocks, front, channel),
+            *(dx, dy, weight, NONE, groups, channels, rows, grid.blocks, front, channel),
             *(front + phase * channel, planes.phases * channel, taps, rows * taps, channels * rows * taps),
             *(len(pairs) // 2, *pairs),
         )
         b.emit("conv", words, (dy, weight), (dx,))
 
 
-def lower_conv_dw(b: Builder, op: Op) -> None:
-    _weight_gradient(b, op, _geometry(b, op))
+def lower_conv_dw(b: Builder, op: Op, source: Place | None = None) -> None:
+    """`source`: where dy lies, in a scratch."""
+    _weight_gradient(b, op, _geometry(b, op), source)
 
 
-def _weight_gradient(b: Builder, op: Op, made: Geometry) -> None:
-    dy, source = _output_planes(b, op.inputs[0], made)
+def _weight_gradient(b: Builder, op: Op, made: Geometry, source: Place | None = None) -> None:
+    place = source or _output_place(b, op.inputs[0], made)
+    assert place.planes is not None
+    dy, grid, o = place.buffer, place.planes.grid, b.extents(op.inputs[0])[1]
     x, planes = _input_planes(b, op.inputs[1], made)
     step, front, channel = planes.phases * made.grid.channel, made.grid.guard, made.grid.channel
     name, taps = op.outputs[0], len(made.taps)
     if name in b.packs:
-        assert isinstance(b, ConvBuilder)
         weight = b.owner[name]
-        index, ends, lists = _named(b, weight, "", forward(b.kept[weight]))
-        offsets = [c * step + t.phase * channel + t.offset for c in range(planes.channels) for t in made.taps]
+        walk = listed(b, weight, "", forward(b.kept[weight]), offsets(planes, made))
         g = b.new_packed(name)
         words = (
-            *(g, dy, x, index, ends, lists.index.itemsize, source.channels, len(offsets), len(lists.index)),
-            *(made.grid.blocks, front, front, channel, *offsets),
+            *(g, dy, x, *walk.buffers, walk.rows, walk.kept, grid.blocks, front, front, grid.channel),
+            *(len(walk.table), *walk.table),
         )
-        b.emit("conv_sparse_dw", words, (dy, x, index, ends), (g,))
+        b.emit("conv_sparse_dw", words, (dy, x, *walk.buffers), (g,))
         return
     g = b.new(name)
-    c, o = planes.channels // made.groups, source.channels // made.groups
+    c, o = planes.channels // made.groups, o // made.groups
     pairs = [n for t in made.taps for n in (t.phase * channel + t.offset, t.number)]
     words = (
-        *(g, dy, x, made.groups, c, o, made.grid.blocks, front, step, front, channel),
+        *(g, dy, x, made.groups, c, o, grid.blocks, front, step, front, grid.channel),
         *(c * taps, taps, o * c * taps, taps, *pairs),
     )
     b.emit("conv_dw", words, (dy, x), (g,))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from regrow.ops.schema import ints, number
 from regrow.plan.chain import chained
+from regrow.plan.style import Style
 from regrow.program import Attr, Op, Program, Value
 
 NORMS = {"batch_norm": "batch", "batch_norm_frozen": "given"}
@@ -43,7 +44,7 @@ class _Graph:
         )
 
 
-def fused(program: Program) -> list[Op]:
+def fused(program: Program, style: Style, batch: int) -> list[Op]:
     """The program's ops in an order that is theirs, with chains replaced by what the core has for them."""
     graph = _Graph.of(program)
     gone: set[int] = set()
@@ -54,7 +55,7 @@ def fused(program: Program) -> list[Op]:
     for op in program.ops:
         if id(op) not in gone and op.kind in ("sub", "select"):
             _update(graph, op, gone, at, program.values)
-    return chained([at.get(id(op), op) for op in program.ops if id(op) not in gone], program)
+    return chained([at.get(id(op), op) for op in program.ops if id(op) not in gone], program, style, batch)
 
 
 def _is_halving(op: Op) -> bool:

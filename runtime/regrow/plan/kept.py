@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from regrow.plan.pointwise import MAPS
 from regrow.program import Op, Program
 
-NARROW = 2**16
-
 
 @dataclass(frozen=True, eq=False)
 class Kept:
@@ -42,16 +40,15 @@ class Kept:
 class Lists:
     """Per row the numbers of its kept positions; `order` says where the values of that order are found."""
 
-    index: NDArray[Any]
+    index: NDArray[np.uint32]
     ends: NDArray[np.uint32]
     order: NDArray[np.uint32]
 
 
-def _lists(rows: int, row: NDArray[Any], number: NDArray[Any], positions: int, order: NDArray[Any]) -> Lists:
+def _lists(rows: int, row: NDArray[Any], number: NDArray[Any], order: NDArray[Any]) -> Lists:
     ends = np.zeros(rows + 1, np.uint32)
     ends[1:] = np.cumsum(np.bincount(row, minlength=rows))
-    width = np.uint16 if positions <= NARROW else np.uint32
-    return Lists(np.ascontiguousarray(number, width), ends, np.ascontiguousarray(order, np.uint32))
+    return Lists(np.ascontiguousarray(number, np.uint32), ends, np.ascontiguousarray(order, np.uint32))
 
 
 @cache
@@ -59,7 +56,7 @@ def forward(kept: Kept) -> Lists:
     """Rows are filters, numbers count (channel, tap); `order` are positions in the dense weight."""
     rows, positions = kept.mask.shape[0], kept.mask.size // kept.mask.shape[0]
     flat = np.flatnonzero(kept.mask)
-    return _lists(rows, flat // positions, flat % positions, positions, flat)
+    return _lists(rows, flat // positions, flat % positions, flat)
 
 
 @cache
@@ -70,7 +67,7 @@ def backward(kept: Kept, phases: tuple[int, ...], count: int) -> Lists:
     o, c, k = np.nonzero(kept.mask.reshape(filters, channels, taps))
     row = c * count + np.asarray(phases)[k]
     order = np.lexsort((o * taps + k, row))
-    return _lists(channels * count, row[order], (o * taps + k)[order], filters * taps, order)
+    return _lists(channels * count, row[order], (o * taps + k)[order], order)
 
 
 def packs(programs: Mapping[str, Program], kept: Mapping[str, Kept]) -> dict[str, str]:

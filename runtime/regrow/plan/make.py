@@ -13,18 +13,20 @@ from numpy.typing import NDArray
 from regrow.errors import BudgetError
 from regrow.plan.arena import SECTIONS, Layout, find, lay_out, replaceable
 from regrow.plan.blocks import BLOCKS
-from regrow.plan.builder import ARENA, CONSTANTS, NONE, Buffer, Call, Place, Section, Word
-from regrow.plan.convs import CONVS, ConvBuilder, shared_pads, wanted
+from regrow.plan.builder import ARENA, CONSTANTS, NONE, Buffer, Builder, Call, Place, Section, Word
+from regrow.plan.convs import CONVS, shared_pads, wanted
 from regrow.plan.fuse import fused
 from regrow.plan.kept import Kept, forward, packs
+from regrow.plan.layers import LAYERS
 from regrow.plan.lifted import lifted
 from regrow.plan.moving import MOVES
 from regrow.plan.order import hoisted
 from regrow.plan.peak import value_bytes
 from regrow.plan.pointwise import MAPS, Lower
+from regrow.plan.style import STYLES, Style
 from regrow.program import Op, Program
 
-LOWER: dict[str, Lower] = {**MAPS, **MOVES, **CONVS, **BLOCKS}
+LOWER: dict[str, Lower] = {**MAPS, **MOVES, **CONVS, **BLOCKS, **LAYERS}
 MAGIC, VERSION = 0x52475257, 1
 Code = Callable[[str, str], int]
 
@@ -86,7 +88,12 @@ def missing(programs: Mapping[str, Program]) -> dict[str, str]:
 
 
 def plan_adapt(
-    programs: Mapping[str, Program], batch: int, kept: Mapping[str, Kept], *, packed: bool = False
+    programs: Mapping[str, Program],
+    batch: int,
+    kept: Mapping[str, Kept],
+    *,
+    style: Style = STYLES["fast"],
+    packed: bool = False,
 ) -> Plan:
     """Everything an adaptation runs: load, prefix, steps, finish, store.
 
@@ -94,7 +101,7 @@ def plan_adapt(
     where `Plan.carried` says, for the caller to take.
     """
     stages, kept = lifted({name: programs[name] for name in ("prefix", "step", "finish")}, kept)
-    b = _builder(stages, batch, kept)
+    b = _builder(stages, batch, kept, style)
     step_number = _externals(b, stages, carried=True, packed=packed)
     carried = [n for n, v in stages["step"].values.items() if f"next:{n}" in stages["step"].outputs and v]
     for name in carried:
@@ -123,11 +130,12 @@ def plan_predict(
     kept: Mapping[str, Kept],
     outputs: Sequence[str] = ("logits",),
     *,
+    style: Style = STYLES["fast"],
     packed: bool = False,
 ) -> Plan:
     """One pass through a program; `packed` as in `plan_adapt`."""
     stages, kept = lifted({"predict": program}, kept)
-    b = _builder(stages, batch, kept)
+    b = _builder(stages, batch, kept, style)
     _externals(b, stages, carried=False, packed=packed)
     _run(b, "once", stages["predict"])
     for name in outputs:
@@ -135,20 +143,19 @@ def plan_predict(
     return _finished(b, [])
 
 
-def _builder(stages: Mapping[str, Program], batch: int, kept: Mapping[str, Kept]) -> ConvBuilder:
+def _builder(stages: Mapping[str, Program], batch: int, kept: Mapping[str, Kept], style: Style) -> Builder:
     owner = packs(stages, kept)
-    return ConvBuilder(
+    return Builder(
         batch,
         shared_pads(stages.values(), batch),
         packs={name: kept[weight].count for name, weight in owner.items()},
         owner=owner,
         kept=kept,
+        style=style,
     )
 
 
-def _externals(
-    b: ConvBuilder, stages: Mapping[str, Program], *, carried: bool, packed: bool
-) -> Buffer | None:
+def _externals(b: Builder, stages: Mapping[str, Program], *, carried: bool, packed: bool) -> Buffer | None:
     """Everything the caller hands over lies where it is; what changes gets a place in the arena."""
     step_number = None
     for program in stages.values():
@@ -174,7 +181,7 @@ def _externals(
     return step_number
 
 
-def _pick(b: ConvBuilder, name: str, packed: Buffer, size: int) -> None:
+def _pick(b: Builder, name: str, packed: Buffer, size: int) -> None:
     """The kept positions of a dense value."""
     weight = b.owner[name]
     positions = b.listed(f"kept:{weight}:positions", forward(b.kept[weight]).order)
@@ -183,18 +190,18 @@ def _pick(b: ConvBuilder, name: str, packed: Buffer, size: int) -> None:
     b.emit("pick", words, (dense, positions), (packed,), section="once")
 
 
-def _load(b: ConvBuilder, name: str) -> None:
+def _load(b: Builder, name: str) -> None:
     """What is carried starts as the caller's."""
     buffer = b.fixed[name][0].buffer
     _copy(b, buffer, Buffer(buffer.bytes, name, pinned=True), "once")
 
 
-def _copy(b: ConvBuilder, to: Buffer, source: Buffer, section: Section | None = None) -> None:
+def _copy(b: Builder, to: Buffer, source: Buffer, section: Section | None = None) -> None:
     size = to.bytes
     b.emit("copy", (1, to, source, 0, 0, 1, size, 1, 1), (source,), (to,), section=section)
 
 
-def _store(b: ConvBuilder, name: str) -> None:
+def _store(b: Builder, name: str) -> None:
     place = b.fixed[name][0]
     if not place.packed:
         return _copy(b, Buffer(place.buffer.bytes, f"out:{name}", pinned=True), place.buffer)
@@ -206,20 +213,20 @@ def _store(b: ConvBuilder, name: str) -> None:
     return None
 
 
-def _out(b: ConvBuilder, name: str, block: str) -> None:
+def _out(b: Builder, name: str, block: str) -> None:
     source = b.plain(name)
     _copy(b, Buffer(source.bytes, block, pinned=True), source)
 
 
 def _run(
-    b: ConvBuilder,
+    b: Builder,
     section: Section,
     program: Program,
     order: Callable[[Sequence[Op], Program], list[Op]] | None = None,
 ) -> None:
     """Lower one program into a section."""
     b.enter(section, program)
-    ops = fused(program)
+    ops = fused(program, b.style, b.batch)
     if order is not None:
         ops = order(ops, program)
     b.wanted = wanted(b, ops)
@@ -227,7 +234,7 @@ def _run(
         LOWER[op.kind](b, op)
 
 
-def _hand_on(b: ConvBuilder, carried: Sequence[str]) -> list[tuple[Buffer, Buffer]]:
+def _hand_on(b: Builder, carried: Sequence[str]) -> list[tuple[Buffer, Buffer]]:
     """The next values become the values: in place where nobody reads the old, else copied after the step."""
     replaced: list[tuple[Buffer, Buffer]] = []
     copies: list[tuple[Buffer, Buffer]] = []
@@ -244,7 +251,7 @@ def _hand_on(b: ConvBuilder, carried: Sequence[str]) -> list[tuple[Buffer, Buffe
     return replaced
 
 
-def _copy_all(b: ConvBuilder, copies: Sequence[tuple[Buffer, Buffer]]) -> None:
+def _copy_all(b: Builder, copies: Sequence[tuple[Buffer, Buffer]]) -> None:
     # A value that was handed on unchanged may itself be overwritten by an earlier copy.
     sources = []
     for now, following in copies:
@@ -258,7 +265,7 @@ def _copy_all(b: ConvBuilder, copies: Sequence[tuple[Buffer, Buffer]]) -> None:
 
 
 def _finished(
-    b: ConvBuilder,
+    b: Builder,
     replaced: Sequence[tuple[Buffer, Buffer]],
     step_number: Buffer | None = None,
     loss: Buffer | None = None,

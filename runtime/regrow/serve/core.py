@@ -31,16 +31,19 @@ class Core:
         self.live = LiveSessions(store, self.models)
         self.worker = Worker(workers, limits.queue, metrics)
 
-    def model(self, key: str) -> Model:
-        """A model by digest, or by name where only one has it."""
+    def model(self, key: str, field: str | None = None) -> Model:
+        """A model by digest, or by name where only one has it; `field` says where, if not in the address."""
         named = [m for m in self.models.values() if m.name == key]
         found = self.models.get(key) or (named[0] if len(named) == 1 else None)
         if found is None:
-            raise ProblemError(
-                "not-found",
+            detail = (
                 f"model {key[:80]!r}: not served, or one of several so named, expected a digest; "
-                "list the models",
+                "list the models"
             )
+            if field is None:
+                raise ProblemError("not-found", detail)
+            # The address was found; what is wrong is said as for any other field.
+            raise ProblemError("invalid", detail, errors=[{"where": field, "what": "no such model"}])
         return found
 
     def rate(self, model: Model) -> int:

@@ -208,7 +208,7 @@ def describe(model: Model) -> dict[str, Any]:
         "stepwise": model.stepwise,
         "engine": model.engine.name,
         "parameters": sum(p.kept for p in made.parameters),
-        "adaptable": sum(p.kept if p.adaptable == "kept" else p.size for p in model.adaptable),
+        "adaptable": sum(model.bundle.movable(p) for p in model.adaptable),
         "peak_bytes": {str(n): model.peak_bytes(n) for n in (5, 25)},
         "budget_bytes": model.budget_bytes,
     }

@@ -16,7 +16,7 @@ from regrow.errors import RegrowError
 from regrow.files import StrPath
 from regrow.model import Model
 from regrow.model import open as open_model
-from regrow.serve import app, logs
+from regrow.serve import app, logs, memory
 from regrow.serve.auth import Tokens
 from regrow.serve.connection import connection
 from regrow.serve.core import Core
@@ -171,6 +171,7 @@ def prepare(settings: Settings) -> Prepared:
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     logs.start()
+    memory.keep_small()
     prepared = prepare(settings)
     if settings.host not in LOOPBACK and not settings.certificate:
         log.warning(

@@ -25,9 +25,8 @@ def save(core: Core, owner: str, id: str, name: str) -> DeltaRow:
     return _keep(core, owner, live.model, name, live.session.dump())
 
 
-def upload(core: Core, owner: str, model_key: str, name: str, delta: bytes) -> DeltaRow:
+def upload(core: Core, owner: str, model: Model, name: str, delta: bytes) -> DeltaRow:
     """Keep a delta that came from elsewhere; it is judged like any hostile file."""
-    model = core.model(model_key)
     if len(delta) > core.limits.delta_bytes:
         raise ProblemError(
             "too-large", f"delta: {len(delta)} bytes, expected at most {core.limits.delta_bytes}"

@@ -15,7 +15,7 @@ from regrow.serve.records import SessionRow
 
 def create(core: Core, owner: str, model_key: str, name: str, delta_id: str | None) -> SessionRow:
     """A new session, fresh or as a saved calibration left it."""
-    model, now = core.model(model_key), time.time()
+    model, now = core.model(model_key, "body.model"), time.time()
     row = SessionRow(secrets.token_urlsafe(16), owner, model.digest, name, now, now, trimmed=False)
     with core.store.transaction() as db:
         have = len(records.sessions(db, owner))

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from regrow import bundle
 from regrow.errors import BundleError
-from regrow.manifest import Adaptable, InputSpec, Manifest, OutputSpec, Policy, RuleSpec, SelfTest, TensorSpec
+from regrow.manifest import InputSpec, Manifest, OutputSpec, Policy, RuleSpec, SelfTest, TensorSpec
+from regrow.moves import Adaptable
 from regrow.values import Values, rounded
 
 Array = NDArray[Any]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from regrow import manifest
 from regrow.errors import BundleError
 from regrow.manifest import Manifest, Parameter
+from regrow.moves import Positions, RowSet, moves
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -66,6 +68,29 @@ def test_every_missing_key_is_named(good: Manifest) -> None:
     assert manifest.parse(data, "m") == good
 
 
+def rows(data: dict[str, Any], *ranges: object, of: str = "all") -> None:
+    """Give the second parameter, of shape (16, 25), rows that move; a lone number is no list."""
+    given = ranges[0] if ranges == (0,) else list(ranges)
+    data["parameters"][1]["adaptable"] = {"of": of, "rows": given}
+
+
+def test_rows_of_a_parameter_come_back(good: Manifest) -> None:
+    data = good.to_json()
+    rows(data, [0, 2], [5, 16])
+    made = manifest.parse(data, "m")
+    assert made.parameters[1].adaptable == RowSet("all", ((0, 2), (5, 16)))
+    assert made.to_json() == data
+
+
+@pytest.mark.parametrize("of", ["all", "kept", "pruned"])
+def test_rows_narrow_what_moves(of: Positions) -> None:
+    kept = np.array([[True, False], [False, True], [True, True]])
+    inside = moves(RowSet(of, ((0, 1), (2, 3))), (3, 2), kept)
+    want = {"all": np.ones((3, 2), np.bool_), "kept": kept, "pruned": ~kept}[of].copy()
+    want[1] = False
+    np.testing.assert_array_equal(inside, want)
+
+
 BAD: list[tuple[Edit, str, str]] = [
     (lambda m: m.update(format_version=3), "format_version", "3, expected at most 2; a newer regrow"),
     (lambda m: m.update(format_version=0), "format_version", "an integer >= 1"),
@@ -94,6 +119,16 @@ BAD: list[tuple[Edit, str, str]] = [
     (lambda m: m["parameters"][1].update(shape=[16, 2.0]), "parameters[1].shape[1]", "found 2.0"),
     (lambda m: m["parameters"][1].update(name="dense.weight"), "parameters", "each name once"),
     (lambda m: m["parameters"][1].update(adaptable="some"), "parameters[1].adaptable", "one of none"),
+    (lambda m: rows(m, 0), "parameters[1].adaptable.rows", "a list"),
+    (lambda m: rows(m), "parameters[1].adaptable.rows", "at least one range"),
+    (lambda m: rows(m, [0]), "parameters[1].adaptable.rows[0]", "[start, stop]"),
+    (lambda m: rows(m, [0, 17]), "parameters[1].adaptable.rows[0][1]", "from 1 to 16"),
+    (lambda m: rows(m, [16, 17]), "parameters[1].adaptable.rows[0][0]", "from 0 to 15"),
+    (lambda m: rows(m, [3, 3]), "parameters[1].adaptable.rows[0][1]", "from 4 to 16"),
+    (lambda m: rows(m, [0, 2], [2, 4]), "parameters[1].adaptable.rows[1][0]", "from 3 to 15"),
+    (lambda m: rows(m, [True, 2]), "parameters[1].adaptable.rows[0][0]", "an integer"),
+    (lambda m: rows(m, [0, 2], of="none"), "parameters[1].adaptable.of", "one of all, kept, pruned"),
+    (lambda m: (rows(m, [0, 2]), m.update(format_version=1)), "parameters[1].adaptable", "one of none"),
     (lambda m: m["parameters"][1].update(encoding="gzip"), "parameters[1].encoding", "one of dense"),
     (lambda m: m["parameters"][1].update(values="fp8"), "parameters[1].values", "one of fp32"),
     (

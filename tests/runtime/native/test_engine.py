@@ -137,3 +137,29 @@ def test_a_label_the_core_refuses_is_an_error(path: str, tiny: ModuleType) -> No
     state = {"velocity": np.zeros(tiny.C, np.float32)}
     with pytest.raises(regrow.BundleError, match="a label or a row number out of range"):
         engine.adapt(x, y + tiny.C, np.ones(tiny.C, np.bool_), params, state, 3)
+
+
+def test_a_plan_is_chosen_by_name_or_by_the_budget(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundle at hand has no convolution, so both plans are one: it is the asking that is looked at."""
+    asked: list[bool] = []
+    real = planner.plan_adapt
+
+    def plan_adapt(*args: Any, **named: Any) -> Any:
+        asked.append(named["style"].recompute)
+        return real(*args, **named)
+
+    monkeypatch.setattr("regrow.engines.native.plan_adapt", plan_adapt)
+    need = regrow.open(path).peak_bytes(4)
+    assert regrow.open(path, plan="small").peak_bytes(4) == need
+    regrow.open(path, budget_bytes=need).peak_bytes(4)
+    regrow.open(path, budget_bytes=need - 1).peak_bytes(4)
+    regrow.open(path, budget_bytes=need - 1, plan="fast").peak_bytes(4)
+    assert asked == [False, True, False, False, True, False]
+    with pytest.raises(regrow.UnsupportedError, match="plan is 'tiny', expected one of auto, fast, small"):
+        regrow.open(path, plan="tiny")
+
+
+def test_onnxruntime_has_no_small_plan(path: str) -> None:
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(regrow.UnsupportedError, match="engine onnx: plan is 'small'"):
+        regrow.open(path, engine="onnx", plan="small")

@@ -1,6 +1,7 @@
 """Predictions while others learn: how many, how late, and in how much memory. Figures are printed (`-s`)."""
 
 import http.client
+import platform
 import statistics
 import threading
 import time
@@ -15,9 +16,11 @@ import pytest
 pytest.importorskip("fastapi", reason="the service is not installed: pip install 'regrow[serve]'")
 
 from regrow.client import Client, RemoteSession
+from regrow.serve import memory
 from tests.runtime.serve.process import Process
 
 BODY = b'{"x": [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]]}'
+HEAP = 64 * 2**20
 LONG = 6000  # steps of an adaptation that takes a while
 
 
@@ -97,6 +100,29 @@ def test_predictions_do_not_wait_behind_an_adaptation(
     assert elapsed > 0.5
     assert len(beside.took) > 20
     assert max(beside.took) < elapsed / 4
+
+
+def heaps(pid: int) -> int:
+    """glibc's heaps beside the first: each reserves 64 MB on such a border and opens the beginning."""
+    borders = [tuple(int(word, 16) for word in span.split("-")) for span in spans(pid)]
+    ends = dict(borders)
+    return sum(start % HEAP == 0 and ends.get(end) == start + HEAP for start, end in borders)
+
+
+def spans(pid: int) -> list[str]:
+    return [line.split()[0] for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has heaps of threads")
+def test_threads_share_a_heap(process: Process, give: Callable[..., None]) -> None:
+    session = taught(process.client, give)
+    session.adapt()
+    askers = [Asker(process.url, session.id) for _ in range(8)]
+    session.adapt(steps=2000)
+    seen = heaps(process.child.pid)
+    for asker in askers:
+        asker.stop()
+    assert seen == memory.HEAPS - 1
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 import platform
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,36 @@ def test_freed_memory_is_given_back() -> None:
     held = resident()
     assert memory.give_back()
     assert resident() < held - 30_000
+
+
+LARGE_BETWEEN_SMALL = """
+import sys
+from pathlib import Path
+from regrow.serve import memory
+
+def resident():
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])
+
+assert sys.argv[1] == "alone" or memory.keep_small()
+b"x" * 2**23  # from here on glibc by itself maps no block below that
+large, small = [], []
+for _ in range(50):
+    large.append(b"x" * 2**20)
+    small.append(b"x" * 20_000)
+held = resident()
+large.clear()
+print(held - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory for long")
+def test_large_blocks_leave_no_gaps_behind() -> None:
+    def freed(how: str) -> int:
+        command = [sys.executable, "-c", LARGE_BETWEEN_SMALL, how]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert freed("kept small") > 45_000
+    assert freed("alone") < 5_000  # or this test would say nothing
 
 
 def test_the_page_of_a_service_in_use_is_whole(service: Any, give: Callable[..., None]) -> None:

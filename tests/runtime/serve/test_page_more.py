@@ -77,6 +77,18 @@ def test_what_was_begun_stays_within_reach(
     expect(page.get_by_label("Calibration", exact=True)).to_have_value("kitchen door")
 
 
+def test_the_model_that_was_chosen_is_still_chosen_after_a_reload(
+    start: Callable[..., Any], images: Path, visit: Callable[..., Any], tmp_path: Path
+) -> None:
+    service = start(bundles=[images, linear(tmp_path / "sound.regrow", (400,), "vector")])
+    page, second = visit(service), service.client().models()[1]["digest"]
+    page.locator("#model").select_option(index=1)
+    expect(page.locator("#about")).to_contain_text("signals of 400")
+    page.reload()
+    expect(page.locator("#about")).to_contain_text("signals of 400")
+    expect(page.locator("#model")).to_have_value(second)
+
+
 def test_the_camera_gives_samples_and_live_answers(
     start: Callable[..., Any], images: Path, visit: Callable[..., Any]
 ) -> None:
@@ -125,6 +137,31 @@ def test_signals_are_pasted_uploaded_and_recorded(
     page.locator("#try-capture").get_by_text("Files").click()
     page.locator("#try-capture input[type=file]").set_input_files(tmp_path / "tone.wav")
     expect(page.locator("#answers .now .verdict")).to_have_text("tone")
+    hear_and_stop(page)
+
+
+def hear_and_stop(page: Any) -> None:
+    """Listening asks again and again, of what was heard last, until it is told to stop."""
+    asked: list[bytes] = []
+    page.on(
+        "request", lambda request: "predict?at=now" in request.url and asked.append(request.post_data_buffer)
+    )
+    page.locator("#try-capture").get_by_text("Record", exact=True).click()
+    page.locator("#try-capture").get_by_label("Seconds").fill("0.5")
+    page.get_by_role("button", name="Listen", exact=True).click()
+    expect(page.get_by_role("button", name="Record and try")).to_be_disabled()
+    for _ in range(3):
+        with page.expect_response(lambda response: "predict?at=now" in response.url) as answered:
+            pass
+        assert answered.value.ok
+    page.get_by_role("button", name="Stop listening").click()
+    expect(page.get_by_role("button", name="Record and try")).to_be_enabled()
+    page.wait_for_timeout(1000)
+    count = len(asked)
+    page.wait_for_timeout(1000)
+    assert len(asked) == count >= 3
+    assert len(set(asked)) == count  # never the same moment twice
+    assert len({len(body) for body in asked}) <= 2  # half a second, give or take a block
 
 
 def test_a_token_is_asked_for_and_forgotten_with_the_tab(

@@ -161,7 +161,11 @@ def test_names_and_ids_are_judged(client: Client) -> None:
     ):
         error = refused("invalid", lambda body=body: client.json("POST", "/v1/sessions", body))  # type: ignore[misc]
         assert error.problem["errors"][0]["where"].startswith("body.")
-    refused("not-found", lambda: client.open("nonsense"))
+    error = refused("invalid", lambda: client.open("nonsense"))
+    assert (error.status, error.problem["errors"][0]["where"]) == (422, "body.model")
+    error = refused("invalid", lambda: client.upload("nonsense", "x", b"x"))
+    assert (error.status, error.problem["errors"][0]["where"]) == (422, "query.model")
+    refused("not-found", lambda: client.json("GET", "/v1/models/nonsense"))
     refused("bad-delta", lambda: client.open("tiny", delta="nonsense"))
     refused("bad-delta", lambda: client.open("tiny").load("nonsense"))
     refused("not-found", lambda: client.session("../../etc/passwd").details())

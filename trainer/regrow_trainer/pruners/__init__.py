@@ -18,6 +18,7 @@ from regrow_trainer.tensors import Tensors
 PRUNERS: dict[str, str] = {
     "fisher": "regrow_trainer.pruners.fisher:fisher",
     "lamp": "regrow_trainer.pruners.lamp:lamp",
+    "m2sgd": "regrow_trainer.pruners.m2sgd:m2sgd",
     "magnitude": "regrow_trainer.pruners.magnitude:magnitude",
 }
 
@@ -30,6 +31,7 @@ class Evidence:
 
     weights: Tensors
     squared_gradients: Callable[[], Tensors]  # mean square of every weight's meta-gradient over some tasks
+    rates: Callable[[], Tensors] = dict  # mean rate of every weight after adapting to some tasks
 
 
 class Pruner(Protocol):
@@ -64,9 +66,10 @@ def make_masks(
     sparsity: float,
     scope: Scope,
     squared_gradients: Callable[[], Tensors],
+    rates: Callable[[], Tensors] = dict,
 ) -> Tensors:
     """True where a weight stays. What `masks` removed already stays removed, so rounds are nested."""
-    scores = chosen(Evidence({n: params[n] for n in prunable(params)}, squared_gradients))
+    scores = chosen(Evidence({n: params[n] for n in prunable(params)}, squared_gradients, rates))
     gone = {n: s.masked_fill(~masks[n], -1.0) if n in masks else s for n, s in scores.items()}
     if scope == "layer":
         return {n: _lowest_out(s.flatten(), sparsity).view_as(s) for n, s in gone.items()}
@@ -77,7 +80,7 @@ def make_masks(
 
 def _lowest_out(scores: Tensor, sparsity: float) -> Tensor:
     """An exact count, ties by index; a threshold misses by one and goes wild where many weights are equal."""
-    kept = torch.ones(scores.numel(), dtype=torch.bool)
+    kept = torch.ones(scores.numel(), dtype=torch.bool, device=scores.device)
     count = int(sparsity * scores.numel() + 0.5)
     kept[scores.argsort(stable=True)[:count]] = False
     return kept

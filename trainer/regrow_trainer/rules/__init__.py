@@ -19,6 +19,9 @@ from regrow_trainer.tensors import Tensors
 RULES: dict[str, str] = {
     "adam": "regrow_trainer.rules.adam:adam",
     "bmp": "regrow_trainer.rules.bmp:bmp",
+    "dmsgd": "regrow_trainer.rules.dmsgd:dmsgd",
+    "lstm_optimiser": "regrow_trainer.rules.lstm:lstm_optimiser",
+    "m2sgd": "regrow_trainer.rules.dmsgd:m2sgd",
     "meta_sgd": "regrow_trainer.rules.meta_sgd:meta_sgd",
     "momentum": "regrow_trainer.rules.momentum:momentum",
     "pamela": "regrow_trainer.rules.pamela:pamela",
@@ -40,15 +43,19 @@ class MetricRule(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """Three functions of the adaptable parameters.
+    """Three functions of the adaptable parameters, and two for rules whose rates change from step to step.
 
     `meta(params)`: what the rule learns or is set to; `init(meta, params)`: the state it carries from step to
-    step; `update(meta, params, grads, state, step)`: new parameters and state.
+    step; `update(meta, params, grads, state, step)`: new parameters and state. `freeze(state)`: the rate of
+    every weight at the last step, and the mask of those that stay ({} for all), with which Meta-SGD may take
+    the rule's place. `training`: the update to train trajectories with, where it is another one.
     """
 
     meta: Callable[[Tensors], Tensors]
     init: Callable[[Tensors, Tensors], Tensors]
     update: Callable[[Tensors, Tensors, Tensors, Tensors, Tensor], tuple[Tensors, Tensors]]
+    freeze: Callable[[Tensors], tuple[Tensors, Tensors]] | None = None
+    training: Callable[[Tensors, Tensors, Tensors, Tensors, Tensor], tuple[Tensors, Tensors]] | None = None
 
 
 def build(path: str, args: dict[str, Any]) -> Rule:
@@ -59,6 +66,8 @@ def build(path: str, args: dict[str, Any]) -> Rule:
             f"rule: {path} makes a metric head, expected a rule to train with; train with another one, "
             "then `regrow export CHECKPOINT --rule prototype`"
         )
+    if isinstance(rule, Rule):
+        return rule
     if isinstance(rule, tuple) and len(rule) == 3 and all(callable(part) for part in rule):
         return Rule(*rule)
     raise UnsupportedError(f"rule: {path} made a {type(rule).__name__}, expected a Rule(meta, init, update)")

@@ -19,7 +19,8 @@ def adam(lr: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float
     def init(meta: Tensors, params: Tensors) -> Tensors:
         means = {f"mean.{name}": torch.zeros_like(param) for name, param in params.items()}
         squares = {f"square.{name}": torch.zeros_like(param) for name, param in params.items()}
-        return {"count": torch.zeros((), dtype=torch.int64), **means, **squares}
+        where = next(iter(params.values())).device
+        return {"count": torch.zeros((), dtype=torch.int64, device=where), **means, **squares}
 
     def update(
         meta: Tensors, params: Tensors, grads: Tensors, state: Tensors, step: Tensor

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
@@ -19,6 +18,7 @@ STRATEGIES: dict[str, str] = {
     "first_order": "regrow_trainer.strategies.first_order:first_order",
     "reptile": "regrow_trainer.strategies.reptile:reptile",
     "second_order": "regrow_trainer.strategies.second_order:second_order",
+    "unrolled": "regrow_trainer.strategies.unrolled:Unrolled",
 }
 
 
@@ -33,6 +33,9 @@ class Outcome(NamedTuple):
 
 class Strategy(Protocol):
     """Made of torch operations only, so that it can be mapped over tasks.
+
+    One that takes every derivative from the learner may say so with `for_many`: it is then given a learner of
+    many tasks, which is faster, and tensors with one more, leading, dimension.
 
     One that follows the query loss may list a parameter `shares`, the weight of that loss after each step;
     keyword-only parameters are what a recipe's `train.strategy_args` may set.
@@ -51,7 +54,7 @@ def strategy(
     `shared`: it will be given `shares`.
     """
     path = path_of("strategy", name, STRATEGIES)
-    found: Strategy = follow("strategy", path)
+    found: Any = follow("strategy", path)
     known = parameters_of("strategy", path)
     options = [n for n, p in known.items() if p.kind is p.KEYWORD_ONLY]
     wrong = sorted(set(args or {}) - set(options))
@@ -64,12 +67,39 @@ def strategy(
             f"strategy: {name} does not look at the query loss, expected one that does for "
             "train.multi_step; use second_order or first_order"
         )
-    chosen: Strategy = partial(found, **args) if args else found
-    return partial(_with_steps, chosen, steps) if steps else chosen
+    if isinstance(found, type):  # of trajectories, which know their own steps
+        made: Strategy = found(**(args or {}))
+        return made
+    return Chosen(found, dict(args or {}), steps)
 
 
-def _with_steps(chosen: Strategy, steps: int, learner: Learner, *rest: Any, **options: Any) -> Outcome:
-    return chosen(replace(learner, steps=steps), *rest, **options)
+@dataclass(frozen=True)
+class Chosen:
+    """A strategy with what the recipe sets for it."""
+
+    function: Callable[..., Outcome]
+    args: dict[str, Any]
+    steps: int = 0  # while training; 0 for the learner's own
+
+    @property
+    def many(self) -> bool:
+        """Whether it takes a learner of many tasks."""
+        return getattr(self.function, "many", False)
+
+    def __call__(self, learner: Learner, *rest: Any, **options: Any) -> Outcome:
+        chosen = replace(learner, steps=self.steps) if self.steps else learner
+        return self.function(chosen, *rest, **self.args, **options)
+
+
+def takes_many(chosen: Strategy) -> bool:
+    """Whether it was marked with `for_many`."""
+    return getattr(chosen, "many", False)
+
+
+def for_many(function: Strategy) -> Strategy:
+    """Mark a strategy that works for a learner of many tasks as for that of one."""
+    function.many = True  # type: ignore[attr-defined]
+    return function
 
 
 def query_loss(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
-from torch.func import grad_and_value
 
 from regrow_trainer.learner import Learner, Scores, Task
-from regrow_trainer.strategies import Outcome, query_loss
+from regrow_trainer.strategies import Outcome, for_many, query_loss
 from regrow_trainer.tensors import Tensors
 
 
+@for_many
 def first_order(
     learner: Learner,
     params: Tensors,
@@ -35,5 +35,5 @@ def first_order(
             path.append(params)
         return query_loss(learner, path, task, shares)
 
-    (grads, meta_grads), (_, scores) = grad_and_value(outer, argnums=(0, 1), has_aux=True)(params, meta)
-    return Outcome(grads, meta_grads, scores.loss, scores.accuracy)
+    made = learner.differentiate(outer, params, meta)
+    return Outcome(made.params, made.meta, *made.scores)

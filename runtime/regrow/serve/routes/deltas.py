@@ -56,11 +56,11 @@ async def upload(
     body = await request.body()
 
     def work() -> dict[str, Any]:
-        path = core.model(model).bundle.path
+        wanted = core.model(model, "query.model")
         try:
-            return _body(saved.upload(core, owner, model, name, body))
+            return _body(saved.upload(core, owner, wanted, name, body))
         except Exception as error:
-            raise problem_of(error, path) from error
+            raise problem_of(error, wanted.bundle.path) from error
 
     return await to_thread.run_sync(work)
 

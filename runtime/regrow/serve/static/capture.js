@@ -3,13 +3,15 @@
 import { make } from "./dom.js";
 import { pad } from "./pad.js";
 import { camera } from "./camera.js";
-import { record } from "./sound.js";
+import { listen, record } from "./sound.js";
 import { Problem } from "./api.js";
 
 const TYPES = { png: "image/png", jpg: "image/jpeg", jpeg: "image/jpeg", csv: "text/csv", wav: "audio/wav", npy: "application/x-npy" };
 const SOUND = 256; // values per channel from which a signal may be sound
 const LIVE = 350; // milliseconds between two looks while something moves
 let groups = 0;
+
+class Late extends Error {}
 
 /**
  * `take(sample)` gets a finished sample; with `live` also what is drawn or seen while it changes. `failed(error)` gets
@@ -18,6 +20,7 @@ let groups = 0;
 export function capture(model, { take, failed, verb, live = false }) {
   const body = make("div");
   let stop = () => {};
+  let turn = 0;
   const ways = model.kind === "image" ? { Draw: drawing, Camera: filming, Files: files } : { Table: table, ...(mayBeSound(model) ? { Record: recording } : {}), Files: files };
   const group = `way-${groups++}`;
   const chooser = make("fieldset", { class: "ways" }, make("legend", { hidden: true }, "How"),
@@ -28,13 +31,27 @@ export function capture(model, { take, failed, verb, live = false }) {
     try {
       await work(...given);
     } catch (error) {
-      failed(error);
+      if (!(error instanceof Late)) failed(error);
     }
   };
 
-  function show(name) {
+  function end() {
+    turn += 1;
     stop();
     stop = () => {};
+  }
+
+  /** A device that a person allows, which may come too late: after another way was chosen. */
+  async function lent(asked) {
+    const before = turn;
+    const device = await asked;
+    if (turn === before) return device;
+    device.stop();
+    throw new Late();
+  }
+
+  function show(name) {
+    end();
     body.replaceChildren();
     guarded(ways[name])();
   }
@@ -55,19 +72,12 @@ export function capture(model, { take, failed, verb, live = false }) {
 
   async function filming() {
     body.append(make("p", { class: "quiet" }, "Waiting for the camera …"));
-    const eye = await camera(model.shape);
+    const eye = await lent(camera(model.shape));
     stop = eye.stop;
     body.replaceChildren(eye.element);
     if (live) {
-      let on = true;
-      stop = () => { on = false; eye.stop(); };
-      const watch = guarded(async () => {
-        while (on) {
-          await take(await eye.sample());
-          await new Promise((done) => setTimeout(done, LIVE));
-        }
-      });
-      watch();
+      const watched = repeat(guarded(async () => take(await eye.sample())));
+      stop = () => { watched.stop(); eye.stop(); };
     } else {
       body.append(make("div", { class: "row" },
         make("button", { type: "button", class: "primary", onclick: guarded(async () => take(await eye.sample())) }, verb)));
@@ -100,24 +110,43 @@ export function capture(model, { take, failed, verb, live = false }) {
 
   function recording() {
     const loud = make("progress", { max: 1, value: 0, "aria-label": "Loudness" });
+    const level = (value) => { loud.value = value; };
     const heard = model.shape.at(-1) / model.rate;
-    const seconds = make("input", { type: "number", min: "0.2", max: "10", step: "0.1", value: Math.min(10, Math.max(0.5, heard + 0.5)).toFixed(1) });
-    const button = make("button", { type: "button", class: "primary" }, `Record and ${verb.toLowerCase()}`);
-    button.addEventListener("click", guarded(async () => {
-      button.disabled = true;
+    const least = Math.min(10, Math.max(0.5, heard + 0.5)).toFixed(1);
+    const seconds = make("input", { type: "number", min: "0.2", max: "10", step: "0.1", value: least });
+    const wanted = () => Math.min(10, Math.max(0.2, Number(seconds.value) || 1.5));
+    const once = make("button", { type: "button", class: "primary" }, `Record and ${verb.toLowerCase()}`);
+    const listening = make("button", { type: "button" }, "Listen");
+    const busy = (is) => { once.disabled = listening.disabled = is; };
+    const quiet = () => { busy(false); listening.textContent = "Listen"; loud.value = 0; };
+    once.addEventListener("click", guarded(async () => {
+      busy(true);
       try {
-        await take(await record(Math.min(10, Math.max(0.2, Number(seconds.value) || 1.5)), (level) => { loud.value = level; }));
+        await take(await record(wanted(), level));
       } finally {
-        button.disabled = false;
-        loud.value = 0;
+        quiet();
       }
     }));
+    listening.addEventListener("click", guarded(async () => {
+      if (once.disabled) return end();
+      busy(true);
+      try {
+        const ear = await lent(listen(wanted(), level));
+        const repeated = repeat(guarded(async () => ear.full() && take(ear.sample())));
+        stop = () => { repeated.stop(); ear.stop(); quiet(); };
+      } catch (error) {
+        quiet();
+        throw error;
+      }
+      listening.disabled = false;
+      listening.textContent = "Stop listening";
+    }));
     const words = `The model hears ${heard.toPrecision(2)} s at ${model.rate.toLocaleString("en")} Hz: the loudest stretch of what you record.`;
-    body.append(make("p", { class: "quiet" }, words), make("label", {}, "Seconds", seconds), loud, make("div", { class: "row" }, button));
+    body.append(make("p", { class: "quiet" }, words), make("label", {}, "Seconds", seconds), loud, make("div", { class: "row" }, once, live ? listening : null));
   }
 
   show(Object.keys(ways)[0]);
-  return { element: make("div", { class: "capture" }, chooser, body), stop: () => stop() };
+  return { element: make("div", { class: "capture" }, chooser, body), stop: end };
 }
 
 function mayBeSound(model) {
@@ -128,6 +157,18 @@ function fromFile(file) {
   const type = TYPES[file.name.split(".").pop().toLowerCase()];
   if (!type) throw new Problem({ title: "This kind of file is not taken", detail: `${file.name}: give PNG, JPEG, CSV, WAV or NPY.` });
   return { data: file, type };
+}
+
+/** Run again and again, LIVE milliseconds after it has ended, until told to stop. */
+function repeat(work) {
+  let on = true;
+  (async () => {
+    while (on) {
+      await work();
+      await new Promise((done) => setTimeout(done, LIVE));
+    }
+  })();
+  return { stop: () => { on = false; } };
 }
 
 /** Run at most every LIVE milliseconds, one at a time, and once more after the last call. */

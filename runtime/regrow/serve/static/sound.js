@@ -4,6 +4,14 @@ import { Problem } from "./api.js";
 
 /** Record for `seconds` at the rate of the microphone; `level(0..1)` is called while it runs. */
 export async function record(seconds, level) {
+  const ear = await listen(seconds, level);
+  await new Promise((done) => setTimeout(done, 1000 * seconds));
+  await ear.stop();
+  return ear.sample();
+}
+
+/** Listen until told to stop; `sample()` is what was heard in the last `seconds`, of which it is `full()` some time. */
+export async function listen(seconds, level) {
   if (!navigator.mediaDevices) {
     throw new Problem({ title: "No microphone here", detail: "Browsers lend it to https pages and to localhost only." });
   }
@@ -17,15 +25,22 @@ export async function record(seconds, level) {
   await context.audioWorklet.addModule("/static/recorder.js");
   const node = new AudioWorkletNode(context, "recorder");
   const blocks = [];
+  let count = 0;
   node.port.onmessage = ({ data }) => {
     blocks.push(data);
+    count += data.length;
+    while (count - blocks[0].length >= seconds * context.sampleRate) count -= blocks.shift().length;
     level(Math.max(...data.map(Math.abs)));
   };
   context.createMediaStreamSource(stream).connect(node);
-  await new Promise((done) => setTimeout(done, 1000 * seconds));
-  stream.getTracks().forEach((track) => track.stop());
-  await context.close();
-  return { data: wav(blocks, context.sampleRate), type: "audio/wav" };
+  return {
+    full: () => count >= seconds * context.sampleRate,
+    sample: () => ({ data: wav(blocks, context.sampleRate), type: "audio/wav" }),
+    stop: () => {
+      stream.getTracks().forEach((track) => track.stop());
+      return context.close();
+    },
+  };
 }
 
 function wav(blocks, rate) {

@@ -1,0 +1,88 @@
+"""What this machine could do at most on one thread: multiply-adds, a matrix product, reading memory."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+# Twelve independent sums hide the latency of a multiply-add; the compiler picks the widest registers there
+# are.
+_SOURCE = """
+#include <stdio.h>
+#include <time.h>
+typedef float wide __attribute__((vector_size(64)));
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+int main(void) {
+  const long rounds = 20000000;
+  wide sums[12], a, b;
+  for (int i = 0; i < 16; i++) { a[i] = 1.0000001f; b[i] = 1e-9f; }
+  for (int i = 0; i < 12; i++) sums[i] = b * (float)i;
+  double best = 0;
+  for (int repeat = 0; repeat < 3; repeat++) {
+    double began = now();
+    for (long n = 0; n < rounds; n++) {
+      for (int i = 0; i < 12; i++) sums[i] = sums[i] * a + b;
+      __asm__ volatile("" : "+x"(sums[0]), "+x"(sums[11]));
+    }
+    double rate = 12.0 * 32.0 * (double)rounds / (now() - began) / 1e9;
+    if (rate > best) best = rate;
+  }
+  float total = 0;
+  for (int i = 0; i < 12; i++) total += sums[i][0];
+  printf("%.3f %g\\n", best, (double)total);
+  return 0;
+}
+"""
+
+
+def measure() -> dict[str, float | None]:
+    """GFLOP/s and GB/s; None where there is no compiler to measure it with."""
+    return {"fma_gflops": _fma(), "gemm_gflops": _gemm(), "read_gbs": _read()}
+
+
+def _fma() -> float | None:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        source, program = Path(folder) / "fma.c", Path(folder) / "fma"
+        source.write_text(_SOURCE, encoding="utf-8")
+        flags = ["-O3", "-march=native", "-ffp-contract=fast", "-Wno-psabi", "-mprefer-vector-width=512"]
+        done = subprocess.run([compiler, *flags, source, "-o", program], capture_output=True, check=False)
+        if done.returncode:  # another processor knows no such width
+            done = subprocess.run(
+                [compiler, *flags[:-1], source, "-o", program], capture_output=True, check=False
+            )
+        if done.returncode:
+            return None
+        said = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+    return round(float(said.split()[0]), 1)
+
+
+def _best(work: object, amount: float) -> float:
+    assert callable(work)
+    times = []
+    for _ in range(4):
+        began = time.thread_time()
+        work()
+        times.append(time.thread_time() - began)
+    return round(amount / min(times) / 1e9, 1)
+
+
+def _gemm() -> float:
+    a = np.random.default_rng(0).standard_normal((768, 768)).astype(np.float32)
+    return _best(lambda: a @ a, 2.0 * 768**3)
+
+
+def _read() -> float:
+    a = np.ones(32 << 20, np.float32)
+    return _best(a.sum, a.nbytes)

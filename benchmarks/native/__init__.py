@@ -1,0 +1,1 @@
+"""What the native engine is measured on: rows and targets, subjects, layers beside the machine's limits."""

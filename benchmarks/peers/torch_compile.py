@@ -1,0 +1,61 @@
+"""torch.compile: loss, gradients and update as one compiled graph per step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from benchmarks.case import Case
+from benchmarks.peers.serving import Peer, main
+from benchmarks.peers.torch_eager import Eager, imports
+
+
+class Compiled(Eager):
+    """Parameters go in and come out; nothing is changed in place."""
+
+    def __init__(self, case: Case, options: list[str]) -> None:
+        super().__init__(case, options)
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        every = {name: p.detach() for name, p in self.net.named_parameters()}
+        self.first = {name: every[name].clone() for name in case.moving}
+        frozen = {name: every[name] for name in case.frozen}
+        masks = {name: torch.from_numpy(mask).float() for name, mask in case.masks.items()}
+        net, rate = self.net, case.rate
+
+        def loss(moving: Any, x: Any, y: Any) -> Any:
+            return cross_entropy(torch.func.functional_call(net, {**frozen, **moving}, (x,)), y)
+
+        def step(moving: Any, x: Any, y: Any) -> Any:
+            grads = torch.func.grad(loss)(moving, x, y)
+            moved = {name: grads[name] * masks[name] if name in masks else grads[name] for name in grads}
+            return {name: moving[name] - rate * moved[name] for name in moving}
+
+        self.step = torch.compile(step, dynamic=False, fullgraph=True)
+        self.forward = torch.compile(
+            lambda moving, x: torch.func.functional_call(net, {**frozen, **moving}, (x,)), dynamic=False
+        )
+        self.now: Any = self.first
+
+    def reset(self) -> None:
+        self.now = self.first
+
+    def adapt(self, steps: int) -> None:
+        import torch
+
+        with torch.no_grad():
+            for _ in range(steps):
+                self.now = self.step(self.now, self.x, self.y)
+
+    def predict(self, query: NDArray[Any]) -> NDArray[Any]:
+        import torch
+
+        with torch.no_grad():
+            made: NDArray[Any] = self.forward(self.now, torch.from_numpy(query)).numpy()
+        return made
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Peer(imports, Compiled)))

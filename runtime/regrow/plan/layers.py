@@ -1,0 +1,131 @@
+"""Lowering of a convolution joined with its block, and of the gradients of both, over a scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from regrow.ops.schema import number
+from regrow.plan.blocks import lower_block, lower_block_back
+from regrow.plan.builder import NONE, Buffer, Builder, Call, Place, Word, bits
+from regrow.plan.chain import Chain
+from regrow.plan.convs import grid_of, lower_conv, lower_conv_dw, lower_conv_dx
+from regrow.plan.pointwise import Lower
+from regrow.plan.style import Scratch, samples_at_once
+from regrow.program import Op
+
+# Planes of a scratch, by whether the weight is packed: as many filters as the kernel takes at once.
+PLANES = {False: 4, True: 1}
+
+
+def _captured(b: Builder, lower: Callable[[], None]) -> Call:
+    """The last call that something emits, taken out again; what comes before it stays."""
+    real = b.calls[b.section]
+    b.calls[b.section] = []
+    lower()
+    made, b.calls[b.section] = b.calls[b.section], real
+    real += made[:-1]
+    return made[-1]
+
+
+def _convolution(b: Builder, conv: Op, scratch: Scratch) -> tuple[Call, Place]:
+    """The call that fills a scratch, and where that is."""
+    b.places.pop(conv.outputs[0], None)  # a scratch of forward says nothing to backward
+    made = _captured(b, lambda: lower_conv(b, conv, scratch))
+    return made, b.places[conv.outputs[0]][0]
+
+
+def lower_chain(b: Builder, op: Op) -> None:
+    assert isinstance(op, Chain)
+    conv, block = op.parts
+    planes = PLANES[conv.inputs[1] in b.packs]
+    made, place = _convolution(b, conv, Scratch(planes, b.batch))
+    call = _captured(b, lambda: lower_block(b, block))
+    words = (planes, int(made.op == "conv_sparse"), len(made.words), *made.words, *call.words)
+    _emit(b, op, words, (made, call), (place.buffer,))
+
+
+def lower_chain_back(b: Builder, op: Op) -> None:
+    assert isinstance(op, Chain)
+    conv, back, weight, *inputs = op.parts
+    planes = b.extents(conv.outputs[0])[1] if inputs else PLANES[conv.inputs[1] in b.packs]
+    grid = grid_of(b, conv)
+    tile = samples_at_once(grid, planes, b.style)
+    made, place = _convolution(b, conv, Scratch(planes, tile))
+    assert place.planes is not None
+    wanted = [f"{back.inputs[1]}:{n}" if back.attrs["norm"] != "none" else "" for n in ("gamma", "beta")]
+    for name, like in zip(wanted, back.inputs[2:4], strict=False):
+        b.values = {**b.values, name: b.values[like]}
+    sums = tuple(n or w for n, w in zip(back.outputs[1:3], wanted, strict=True))
+    named = replace(back, outputs=(back.outputs[0], *sums, *back.outputs[3:]))
+    calls = [made, _captured(b, lambda: lower_block_back(b, named, place))]
+    calls.append(_captured(b, lambda: lower_conv_dw(b, weight, place)))
+    dx_words: tuple[Word, ...] = ()
+    kind, scratches = 0, [place.buffer]
+    if inputs:
+        call, words, dx, writes = _input_gradient(b, op, inputs[0], place)
+        kind, dx_words = 1 + int(call.op == "conv_sparse"), (*words, *call.words)
+        calls.append(Call(call.op, call.words, (*call.reads, writes[0]), (*writes, dx)))
+        scratches.append(dx)
+    given = b.places[_sums_of(back)][0].buffer if op.summed else NONE
+    head = (
+        planes,
+        int(made.op == "conv_sparse"),
+        int(calls[2].op == "conv_sparse_dw"),
+        tile,
+    )
+    sizes = (*(len(call.words) for call in calls[:3]), kind, len(dx_words), given, 0)
+    body = tuple(w for call in calls[:3] for w in call.words)
+    reads = (given,) if isinstance(given, Buffer) else ()
+    _emit(b, op, (*head, *sizes, *body, *dx_words), calls, scratches, reads)
+
+
+def _sums_of(back: Op) -> str:
+    return f"{back.inputs[0]}:sums"
+
+
+def _input_gradient(
+    b: Builder, op: Chain, dx: Op, source: Place
+) -> tuple[Call, tuple[Word, ...], Buffer, list[Buffer]]:
+    """The call into a scratch, the words before its own, that scratch, and what is written beside it."""
+    assert source.planes is not None
+    x = op.parts[0].inputs[0]
+    place = next(p for p in b.places[x] if p.planes is not None and p.planes.grid == grid_of(b, op.parts[0]))
+    assert place.planes is not None
+    planes = 2 * PLANES[dx.inputs[1] in b.packs]
+    scratch = Scratch(planes, source.planes.grid.samples)
+    call = _captured(b, lambda: lower_conv_dx(b, dx, source, scratch))
+    made = b.places.pop(dx.outputs[0])[0]
+    b.put(dx.outputs[0], place)
+    writes, slope = [place.buffer], 1.0
+    sums: Word = NONE
+    beta: Word = NONE
+    if op.before is not None:
+        total = b.floats(2 * b.extents(x)[1])
+        b.put(_sums_of(op.before), Place(total))
+        writes.append(total)
+        sums, slope = total, number(op.before.attrs, "slope")
+        if op.before.attrs["norm"] != "none":
+            beta = b.plain(op.before.inputs[3])
+    words = (planes, place.buffer, *place.planes.grid.view(), bits(slope), beta, sums)
+    reads = (*call.reads, *(x for x in (beta,) if isinstance(x, Buffer)))
+    return Call(call.op, call.words, reads, call.writes), words, made.buffer, writes
+
+
+def _emit(
+    b: Builder,
+    op: Op,
+    words: tuple[Word, ...],
+    calls: list[Call] | tuple[Call, ...],
+    scratches: list[Buffer] | tuple[Buffer, ...],
+    reads: tuple[Buffer, ...] = (),
+) -> None:
+    """One call of several; what the last but one makes is what others wait for, so it comes first."""
+    read = [x for call in calls for x in call.reads if x not in scratches]
+    written = [x for call in calls[::-1] for x in call.writes if x not in scratches]
+    first = next((x for call in calls if call.op.endswith("dw") for x in call.writes), written[0])
+    order = dict.fromkeys((first, *written, *scratches))
+    b.emit(op.kind, words, dict.fromkeys((*read, *reads)), order)
+
+
+LAYERS: dict[str, Lower] = {"chain": lower_chain, "chain_back": lower_chain_back}
