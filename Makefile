@@ -21,7 +21,7 @@ SIZE += Should pip fetch nvidia packages (gigabytes), stop it and read the top o
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help python install demo test test-all check format bench readme clean distclean
+.PHONY: help python install demo test test-all check format bench wheels readme clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,7 @@ check: install ## ruff, format, strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy benchmarks
+	MYPYPATH=runtime/native $(BIN)/mypy runtime/native/wheels.py
 
 format: install ## let ruff rewrite what `make check` would complain about
 	$(BIN)/ruff check --fix .
@@ -69,6 +70,11 @@ format: install ## let ruff rewrite what `make check` would complain about
 
 bench: demo ## latency, memory, cold start and sizes of the demo's bundle, beside torch
 	$(BIN)/regrow bench demo/pruned.regrow
+
+wheels: install ## wheels for Linux on x86-64 and aarch64, glibc and musl, into dist/; checked, and run where QEMU is
+	$(PIP) ziglang
+	$(BIN)/python runtime/native/wheels.py dist
+	$(BIN)/python -m pytest -m '' -rs tests/test_wheels.py
 
 readme: install ## write the README's table of measured facts from benchmarks/results
 	$(BIN)/python -m benchmarks.readme

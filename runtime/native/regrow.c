@@ -5,6 +5,7 @@
 #define CORES_X86(X) X(baseline) X(avx2) X(avx512)
 #define CORES_ONE(X) X(baseline)
 #if defined(REGROW_X86_WIDTHS)
+#include "cpu.h"
 #define CORES(X) CORES_X86(X)
 #else
 #define CORES(X) CORES_ONE(X)
@@ -29,13 +30,10 @@ static core_function core_of(uint32_t width)
 uint32_t regrow_width(void)
 {
 #if defined(REGROW_X86_WIDTHS)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma"))
-        return 2;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) return 1;
-#endif
+    return cpu_level();
+#else
     return 0;
+#endif
 }
 
 const char *regrow_name(const char *list, uint32_t index)

@@ -23,11 +23,20 @@ class Emulated:
         self._real = core.library()
         self._runner = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
+    def __enter__(self) -> Emulated:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._runner.communicate()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
     def regrow_width(self) -> int:
         return 0
+
+    def regrow_run(self, plan: int, words: int, table: int, count: int, steps: int) -> int:
+        return self.regrow_run_width(0, plan, words, table, count, steps)
 
     def regrow_run_width(self, width: int, plan: int, words: int, table: int, count: int, steps: int) -> int:
         assert width == 0
@@ -42,7 +51,9 @@ class Emulated:
         self._runner.stdin.flush()
         (status,) = struct.unpack("<I", self._read(4))
         for address, size in blocks:
-            ctypes.memmove(address, self._read(size), size)
+            # Frozen weights lie in memory that cannot be written.
+            if (data := self._read(size)) != ctypes.string_at(address, size):
+                ctypes.memmove(address, data, size)
         return int(status)
 
     def _read(self, size: int) -> bytes:
