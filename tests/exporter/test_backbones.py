@@ -16,10 +16,19 @@ from regrow_trainer.backbones import BACKBONES
 from regrow_trainer.backbones.conv1d import Conv1d
 from regrow_trainer.backbones.resnet import ResNet12, ResNet20
 
+# The second block of a Conv4 with half of its channels.
+THINNER = {
+    "blocks.1.conv.weight": [2, 4, 3, 3],
+    **{f"blocks.1.{name}": [2] for name in ("conv.bias", "norm.weight", "norm.bias")},
+}
 SMALL = {
     "conv1d": ({"width": 6, "depth": 3}, (3, 24)),
     "conv4": ({"width": 4, "depth": 2}, (1, 8, 8)),
     "mlp": ({"hidden": [6]}, (5,)),
+    "narrow": (
+        {"backbone": "conv4", "args": {"width": 4, "depth": 2}, "shapes": {"head.weight": [3, 8], **THINNER}},
+        (1, 8, 8),
+    ),
     "resnet12": ({"widths": [3, 4]}, (2, 9, 9)),
     "resnet20": ({"widths": [3, 4, 5], "depth": 2}, (2, 9, 9)),
     "supermask": ({"backbone": "conv4", "args": {"width": 4, "depth": 2}}, (1, 8, 8)),
