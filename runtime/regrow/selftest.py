@@ -51,7 +51,13 @@ def check(bundle: Bundle, engine: Engine) -> str | None:
 
 def gaps(bundle: Bundle, engine: Engine, test: SelfTest) -> dict[str, tuple[float, float]]:
     """How far the engine is from what a self-test expects of losses and logits, and how far it may be."""
-    losses, logits = figures(bundle, engine, test.seed, test.support, test.ways)
+    return judged(test, *figures(bundle, engine, test.seed, test.support, test.ways))
+
+
+def judged(
+    test: SelfTest, losses: NDArray[np.float32], logits: NDArray[np.float32]
+) -> dict[str, tuple[float, float]]:
+    """The same of what an engine made of the episode."""
     found: dict[str, tuple[float, float]] = {}
     for what, made, expected in (("losses", losses, test.losses), ("logits", logits, test.logits)):
         want = np.array(expected, np.float32)

@@ -103,16 +103,16 @@ def test_a_wrong_core_is_refused(tmp_path, monkeypatch, steps):
 
 
 def test_the_self_test_is_the_first_that_all_engines_agree_on(tmp_path, monkeypatch):
-    def near_ties(bundle, engine, test, shares={7: 3.0, 8: 0.5, 9: 0.05}):  # noqa: B006
+    def near_ties(test, losses, logits, shares={7: 3.0, 8: 0.5, 9: 0.05}):  # noqa: B006
         return {"losses": (shares.get(test.seed, 0.0) * test.tolerance, test.tolerance)}
 
-    monkeypatch.setattr(selftest, "gaps", near_ties)
+    monkeypatch.setattr(selftest, "judged", near_ties)
     assert exported(tmp_path).manifest.selftest.seed == 9
 
 
 @pytest.mark.parametrize(("share", "seed"), [(0.9, 7), (1.5, None)])
 def test_where_none_is_clear_the_best_serves_if_it_passes(tmp_path, monkeypatch, share, seed):
-    monkeypatch.setattr(selftest, "gaps", lambda bundle, engine, test: {"losses": (share, 1.0)})
+    monkeypatch.setattr(selftest, "judged", lambda test, losses, logits: {"losses": (share, 1.0)})
     if seed is None:
         with pytest.raises(deviation.VerificationError, match=r"none comes out alike .* at 1.5 times"):
             exported(tmp_path)
