@@ -13,13 +13,13 @@ import json
 import sys
 from collections.abc import Sequence
 
-import numpy as np
 import onnx
 import onnxsim
 import torch
 from torch import Tensor, nn
 
 from benchmarks.networks import NETWORKS, WAYS
+from benchmarks.peers.onnxsim_graphs import as_onnxsim_takes_it
 
 
 class Spelled(nn.Module):
@@ -52,7 +52,7 @@ def step_graph(batch: int) -> onnx.ModelProto:
     forward = onnxsim.export_torch_module_to_onnx(
         module, (example["x"], example["y"]), output_names=("loss",), opset_version=18
     )
-    _as_onnxsim_takes_it(forward)
+    as_onnxsim_takes_it(forward)
     params = [name for name, _ in module.named_parameters()]
     loop = onnxsim.compile_training_loop(forward, "loss", params, optimizer="sgd_momentum")
     step = loop.step_graph
@@ -60,26 +60,6 @@ def step_graph(batch: int) -> onnx.ModelProto:
     about = {"onnxsim": onnxsim.__version__, "batch": batch, "state": step.state}
     onnx.helper.set_model_props(model, {"step": json.dumps(about)})
     return model
-
-
-def _as_onnxsim_takes_it(model: onnx.ModelProto) -> None:
-    """Constants as initializers, since it differentiates no constant nodes and its own folding would take the
-    parameters along; and opset 17, which it writes, where the axes of a mean are an attribute.
-    """
-    graph, known = model.graph, {}
-    for node in [node for node in graph.node if node.op_type == "Constant"]:
-        value = onnx.helper.get_attribute_value(node.attribute[0])
-        tensor = isinstance(value, onnx.TensorProto)
-        known[node.output[0]] = onnx.numpy_helper.to_array(value) if tensor else np.asarray(value)
-        graph.node.remove(node)
-    stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
-    reshaped = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Reshape"}
-    for node in graph.node:
-        if node.op_type == "ReduceMean" and len(node.input) > 1:
-            axes = (stored | known)[reshaped.get(name := node.input.pop(), name)]
-            node.attribute.append(onnx.helper.make_attribute("axes", axes.reshape(-1).tolist()))
-    graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in known.items())
-    model.opset_import[0].version = 17
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -73,7 +73,7 @@ def write(case: Case, step: Path, forward: Path, about: Path) -> None:
     graph = onnxsim.export_torch_module_to_onnx(
         _Loss(spelled), example, output_names=("loss",), opset_version=18
     )
-    _as_onnxsim_takes_it(graph)
+    as_onnxsim_takes_it(graph)
     made = onnxsim.compile_training_loop(graph, "loss", moving, optimizer=_plain()).step_graph
     onnx.save(made.model, str(step))
     with torch.no_grad():  # equal tensors would become one; what moves is fed
@@ -123,7 +123,7 @@ def _feed(model: onnx.ModelProto, names: list[str]) -> None:
         graph.initializer.remove(tensor)
 
 
-def _as_onnxsim_takes_it(model: onnx.ModelProto) -> None:
+def as_onnxsim_takes_it(model: onnx.ModelProto) -> None:
     """Constants as initializers, since it differentiates no constant nodes and its own folding would take the
     parameters along; and opset 17, which it writes, where the axes of a mean are an attribute.
     """

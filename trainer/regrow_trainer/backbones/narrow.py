@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from regrow.errors import UnsupportedError
-from regrow_trainer.backbones import BACKBONES
-from regrow_trainer.tables import call, parameters_of
+from regrow_trainer.backbones import BACKBONES, define
+from regrow_trainer.tables import call
 
 
 def narrow(
@@ -29,12 +29,8 @@ def narrow(
             f"backbone: narrow {backbone!r}, expected one of {', '.join(BACKBONES)}; give a module of your "
             "own the widths as arguments"
         )
-    path = BACKBONES[backbone]
-    known = parameters_of("backbone", path)
-    filled = {"input_shape": input_shape, "outputs": outputs}
-    module: nn.Module = call(
-        "backbone", path, {n: v for n, v in filled.items() if n in known} | dict(args or {})
-    )
+    whole = define(backbone, dict(args or {}), tuple(input_shape), outputs)
+    module: nn.Module = call("backbone", *whole)
     for name, shape in shapes.items():
         _cut(module, name, tuple(shape))
     return module

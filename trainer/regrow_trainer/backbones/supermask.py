@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from regrow.errors import UnsupportedError
-from regrow_trainer.backbones import BACKBONES
-from regrow_trainer.tables import call, parameters_of
+from regrow_trainer.backbones import BACKBONES, define
+from regrow_trainer.tables import call
 
 _LAYERS = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Linear: None}
 
@@ -79,8 +79,5 @@ def supermask(
             f"backbone: supermask of {backbone!r}, expected one of {', '.join(BACKBONES)}; "
             "for a module of your own write a function that calls mask_layers"
         )
-    path = BACKBONES[backbone]
-    known = parameters_of("backbone", path)
-    filled = {"input_shape": input_shape, "outputs": outputs}
-    given = {n: v for n, v in filled.items() if n in known} | dict(args or {})
-    return mask_layers(call("backbone", path, given), keep, revive)
+    whole = define(backbone, dict(args or {}), tuple(input_shape), outputs)
+    return mask_layers(call("backbone", *whole), keep, revive)
