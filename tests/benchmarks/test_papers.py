@@ -262,11 +262,11 @@ def test_recorded_statuses_follow_from_recorded_figures(table: Table) -> None:
     assert made["settings"]["seeds"]
     for cell in table.cells:
         figure = made["cells"][cell.key]
-        found = judge.Interval(*(figure[k] for k in ("mean", "low", "high"))) if "mean" in figure else None  # type: ignore[literal-required]
+        found = judge.Interval(*(figure[k] for k in ("mean", "low", "high"))) if "mean" in figure else None
         assert figure["status"] == judge.status(cell, found, table.tolerance, table.metric), cell.key
         assert figure["published"] == (cell.published.value if cell.published else None)
     for claim, finding in zip(table.claims, made["claims"], strict=True):
-        found = judge.Interval(*(finding[k] for k in ("mean", "low", "high"))) if "mean" in finding else None  # type: ignore[literal-required]
+        found = judge.Interval(*(finding[k] for k in ("mean", "low", "high"))) if "mean" in finding else None
         assert finding["says"] == claim.says
         assert finding["verdict"] == judge.verdict(found, claim.margin, table.metric)
 
