@@ -47,7 +47,7 @@ OWN = ("train.task_pool=1", "train.tasks=1", "train.chunk=1", "data.train=omnigl
 def dense(preset: Preset, seed: int, work: Work) -> Measured:
     """The dense network with as many more iterations as every pruned one."""
     start = meta_lth_omniglot.base(work, SETTING, preset, seed)
-    recipe = work.recipe(SETTING.recipe, seed, preset.sets["base"], preset.sets["retrain"])
+    recipe = work.recipe(SETTING.recipe, seed, SETTING.sets, preset.sets["base"], preset.sets["retrain"])
     run = work.trained("dense-5w1s", recipe, start)
     return _measured(work, run, preset)
 
@@ -56,7 +56,7 @@ def pruned(preset: Preset, seed: int, key: str, percent: int, work: Work) -> Mea
     """In rounds, with retraining between them, scored at the end."""
     row = ROWS[key]
     start = meta_lth_omniglot.base(work, SETTING, preset, seed)
-    stages = (preset.sets["base"], preset.sets["retrain"], OWN if row.one_task else ())
+    stages = (SETTING.sets, preset.sets["base"], preset.sets["retrain"], OWN if row.one_task else ())
     plan = Prune(pruner=row.pruner, args=row.args, sparsity=percent / 100, schedule="iterative:0.1")
     run = work.trained(f"{key}-5w1s-{percent}", work.recipe(SETTING.recipe, seed, *stages), start, plan)
     rounds = [r for r in metrics.read(run.metrics) if r["kind"] == "prune"]

@@ -12,18 +12,21 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytest.importorskip("pydantic")
 
 from benchmarks.papers import __main__ as papers
-from benchmarks.papers import charts, judge, page
+from benchmarks.papers import anp_omniglot, charts, judge, meta_lth_omniglot, page
 from benchmarks.papers.measure import scored
 from benchmarks.papers.table import Cell, Chart, Claim, Job, Measured, Metric, Preset, Published, Table
 from benchmarks.papers.tables import TABLES, find
 from benchmarks.papers.work import Work
 from regrow.errors import RegrowError
 from regrow.evaluate import Evaluation
+from regrow_trainer import training
+from regrow_trainer.build import moves, rebuild
 from regrow_trainer.recipe import Prune
+from regrow_trainer.tensors import to_tensors
 
 RUN = [t for t in TABLES if t.jobs is not None]
 RECORDED = [t for t in TABLES if page.read(t) is not None]
@@ -195,9 +198,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(
 ) -> None:
     whole, broken = Work(tmp_path / "whole", 1), Work(tmp_path / "broken", 1)
     recipe = whole.recipe("sine-maml", 0, TINY.presets["cpu"].sets["base"])
-    from regrow_trainer.training import _Run
-
-    real = _Run._iterate
+    real = training._Run._iterate
     calls = 0
 
     def breaks(self: Any, *args: Any) -> Any:
@@ -207,7 +208,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(
             raise KeyboardInterrupt
         return real(self, *args)
 
-    monkeypatch.setattr(_Run, "_iterate", breaks)
+    monkeypatch.setattr(training._Run, "_iterate", breaks)
     with pytest.raises(KeyboardInterrupt):
         broken.trained("base", recipe)
     monkeypatch.undo()
@@ -274,3 +275,93 @@ def test_recorded_statuses_follow_from_recorded_figures(table: Table) -> None:
 def test_a_chart_of_nothing_is_none() -> None:
     made: Any = {"metric": "mse", "table": "t", "cells": {"0": {"published": 1.0}, "50": {"published": None}}}
     assert charts.draw(TINY.charts[0], made) is None
+
+
+GLYPHS = meta_lth_omniglot.Setting(
+    "tiny",
+    "omniglot-5w1s-fomaml",
+    (
+        "data.train=glyphs:train",
+        "data.validation=glyphs:val",
+        "data.test=glyphs:test",
+        "data.args={}",
+        "backbone.args={width=8,downsample='stride'}",
+    ),
+)
+SHORT = Preset(
+    "seconds",
+    (0,),
+    6,
+    {
+        "base": (*QUICK, "train.iterations=2", "learner.batch_norm=transductive"),
+        "retrain": ("train.iterations=2",),
+    },
+)
+
+
+def test_every_scope_moves_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meta_lth_omniglot, "VALIDATION", 3)
+    work = Work(tmp_path, 1)
+    run = meta_lth_omniglot.ticket(work, GLYPHS, SHORT, 0, 50)
+    made = work.last(run)
+    masks = to_tensors(made.masks)
+    assert len(masks) == 4
+    assert sum(int(m.sum()) for m in masks.values()) * 2 == sum(m.numel() for m in masks.values())
+    moved: dict[str, tuple[bool, bool, bool, bool]] = {}
+    for scope in meta_lth_omniglot.SCOPES:
+        chosen = meta_lth_omniglot.device(made, scope, 0.4)
+        learner = rebuild(chosen, "test").learner
+        params, meta = to_tensors(chosen.params), to_tensors(chosen.meta)
+        assert float(meta["lr"]) == pytest.approx(0.4)
+        x = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+        after = learner.adapt(params, meta, moves(chosen), x, torch.arange(5), 1)
+        changed = {n: after[n] != params[n] for n in params}
+        kept = any(bool((changed[n] & m).any()) for n, m in masks.items())
+        pruned = any(bool((changed[n] & ~m).any()) for n, m in masks.items())
+        head = bool(changed["head.weight"].any())
+        rest = any(bool(c.any()) for n, c in changed.items() if n not in masks and not n.startswith("head"))
+        moved[scope] = (kept, pruned, head, rest)
+    assert moved == {
+        "kept": (True, False, True, True),
+        "kept weights alone": (True, False, False, False),
+        "head alone": (False, False, True, False),
+        "strict": (False, True, False, False),
+        "plus_head": (False, True, True, False),
+        "plus_unmasked": (False, True, True, True),
+        "all": (True, True, True, True),
+    }
+    found = meta_lth_omniglot.measured(work, run, SHORT, "kept", (1, 2), "support")
+    assert len(found.scores.scores) == 6
+    assert [n for n, _ in found.curve] == [0, 1, 2]
+    tried: Any = found.facts["validation"]
+    assert len(tried) == 6
+    assert tried[f"{found.facts['rate']:g} x {found.facts['steps']}"] == max(tried.values())
+
+
+def test_a_ticket_begins_with_the_very_first_weights(tmp_path: Path) -> None:
+    work = Work(tmp_path, 1)
+    still = replace(SHORT, sets={**SHORT.sets, "retrain": ("train.iterations=0",)})
+    ticket = work.last(meta_lth_omniglot.ticket(work, GLYPHS, still, 0, 50))
+    none = replace(SHORT, sets={"base": (*SHORT.sets["base"], "train.iterations=0")})
+    first = work.last(meta_lth_omniglot.base(work, GLYPHS, none, 0))
+    for name, array in first.params.items():
+        np.testing.assert_array_equal(ticket.params[name], array * ticket.masks.get(name, 1))
+
+
+def test_rows_of_one_task_see_one_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anp_omniglot, "SETTING", GLYPHS)
+    monkeypatch.setattr(anp_omniglot, "OWN", (*anp_omniglot.OWN, "data.train=glyphs:test"))
+    work = Work(tmp_path, 1)
+    seen = []
+    real = Work.trained
+
+    def watched(self: Work, label: str, recipe: Any, *more: Any) -> Any:
+        seen.append((label, recipe.data.train, recipe.train.task_pool, recipe.train.iterations))
+        return real(self, label, recipe, *more)
+
+    monkeypatch.setattr(Work, "trained", watched)
+    for key in ("l-obs-own", "anp"):
+        found = anp_omniglot.pruned(SHORT, 0, key, 50, work)
+        assert len(found.scores.scores) == 6
+    rows = [s for s in seen if not s[0].startswith("base")]
+    assert rows == [("l-obs-own-5w1s-50", "glyphs:test", 1, 2), ("anp-5w1s-50", "glyphs:train", 0, 2)]
