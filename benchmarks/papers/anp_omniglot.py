@@ -124,7 +124,7 @@ TABLE = Table(
             (0,), 600,
             {
                 "base": meta_lth_omniglot.TABLE.presets["cpu"].sets["base"],
-                "retrain": ("train.iterations=1500", "train.lr=2e-3"),
+                "retrain": ("train.iterations=1200", "train.lr=2e-3"),
             },
             {"percent": ("85", "50")},
         ),
