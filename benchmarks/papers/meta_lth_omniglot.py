@@ -215,7 +215,7 @@ TABLE = Table(
     ),
     presets={
         "cpu": Preset(
-            "under an hour of one core: 5-way 1-shot, 8,000 iterations of 8 tasks, half after rewinding, one seed",
+            "under an hour of one core: 5-way 1-shot, one seed, 8,000 iterations, half as many after rewinding",
             (0,), 600,
             {
                 "retrain": ("train.iterations=4000",),
