@@ -120,7 +120,7 @@ TABLE = Table(
     ),
     presets={
         "cpu": Preset(
-            "about twenty minutes of one core beyond meta_lth_omniglot: 800 more iterations of 8 tasks, one seed",
+            "about twenty minutes of one core beyond meta_lth_omniglot: 800 more iterations, one seed",
             (0,), 600,
             {
                 "base": meta_lth_omniglot.TABLE.presets["cpu"].sets["base"],
