@@ -48,15 +48,18 @@ def _pool(x: Tensor) -> Any:
     rows, columns = height // 2, width // 2
     y = tf.nn.max_pool2d(x, 2, 2, "VALID")
 
-    def up(t: Tensor) -> Tensor:
-        spread = tf.tile(tf.reshape(t, [n * rows, 1, columns, 1, channels]), [1, 2, 1, 2, 1])
-        return tf.reshape(spread, [n, 2 * rows, 2 * columns, channels])
-
     def grad(dy: Tensor) -> Tensor:
-        # Equal values are only there where a ReLU cut, and its own gradient is zero there.
-        chosen = tf.cast(tf.equal(x[:, : 2 * rows, : 2 * columns, :], up(y)), tf.float32)
-        left = [[0, 0], [0, height - 2 * rows], [0, width - 2 * columns], [0, 0]]
-        return tf.pad(chosen * up(dy), left)
+        # The first of equal values has it, as elsewhere: a filter with few weights sees nothing but padding
+        # along an edge, and makes the same of it everywhere.
+        free, parts = tf.ones_like(dy), []
+        for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            corner = x[:, i : 2 * rows : 2, j : 2 * columns : 2, :]
+            chosen = free * tf.cast(tf.equal(corner, y), tf.float32)
+            free -= chosen
+            parts.append(tf.reshape(chosen * dy, [n * rows, 1, columns, 1, channels]))
+        top, bottom = tf.concat(parts[:2], 3), tf.concat(parts[2:], 3)
+        image = tf.reshape(tf.concat([top, bottom], 1), [n, 2 * rows, 2 * columns, channels])
+        return tf.pad(image, [[0, 0], [0, height - 2 * rows], [0, width - 2 * columns], [0, 0]])
 
     return y, grad
 
