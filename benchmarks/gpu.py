@@ -120,13 +120,14 @@ def run(
     for name in names:
         case = write(Work(name, "dense", "all"), home / "gpu", bundle=False)
         rows = []
-        for make in variants(case, device, 1):
+        for variant, make in variants(case, device, 1).items():
             try:
                 if time.monotonic() > ends:
                     raise RuntimeError("no time was left; --seconds gives more")
                 rows.append(measure(case, make, device, 1))
             except (RuntimeError, NotImplementedError) as failure:
-                rows.append({"status": "refused", "reason": str(failure).splitlines()[0][:300]})
+                reason = (str(failure).splitlines() or [type(failure).__name__])[0][:300]
+                rows.append({"name": variant, "status": "refused", "reason": reason})
             print(f"gpu: {name}: {rows[-1]}", file=sys.stderr, flush=True)
             if device == "cuda":
                 torch.cuda.empty_cache()

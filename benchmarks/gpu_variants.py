@@ -148,12 +148,12 @@ def batched(parts: Parts, users: int) -> Variant:
     return Variant(f"{users} users at once", users, episode)
 
 
-def variants(case: Case, device: str, queries: int) -> list[Callable[[], Variant]]:
-    """Makers, so that each has the device's memory to itself."""
-    made: list[Callable[[], Variant]] = [
-        lambda: eager(Parts(case, device)),
-        lambda: compiled(Parts(case, device)),
-    ]
+def variants(case: Case, device: str, queries: int) -> dict[str, Callable[[], Variant]]:
+    """Makers by name, so that each has the device's memory to itself."""
+    made: dict[str, Callable[[], Variant]] = {
+        "eager": lambda: eager(Parts(case, device)),
+        "torch.compile": lambda: compiled(Parts(case, device)),
+    }
     if device == "cuda":
-        made.append(lambda: graphed(Parts(case, device), queries))
-    return made + [lambda n=n: batched(Parts(case, device), n) for n in USERS]
+        made["CUDA graph"] = lambda: graphed(Parts(case, device), queries)
+    return made | {f"{n} users at once": lambda n=n: batched(Parts(case, device), n) for n in USERS}

@@ -40,6 +40,8 @@ _QUESTIONS = {
     "predict_1_ms": ("predict", 1),
     f"predict_{QUERIES}_ms": ("predict", QUERIES),
 }
+# Pools of threads spin for a while after their work, which would be in the next one's turn.
+QUIET = 0.25
 # glibc hands large arrays back to the system and takes them again with every step; then clearing pages
 # is most of what is measured. Users of frameworks are advised to run them with an allocator that keeps what
 # it has.
@@ -88,7 +90,7 @@ def run_case(work: Work, home: Path, settings: argparse.Namespace) -> dict[str, 
             found["peers"][entry.name] = fact
             if turn:
                 turns[entry.name] = turn
-        found["load"] = _rounds(turns, settings.rounds)
+        found["load"] = _rounds(turns, settings.rounds, QUIET if settings.threads > 1 else 0.0)
         for name, turn in turns.items():
             found["peers"][name] |= figures(turn.taken) | _energy(turn)
         found["ratios"] = all_ratios({name: turn.taken for name, turn in turns.items()})
@@ -152,7 +154,7 @@ def make_all(works: list[Work], home: Path, settings: argparse.Namespace) -> Non
     entries = [e for e in PEERS if (not only or e.name in only) and missing(e) is None]
     pairs = {(e.module, f.folder): (e, f) for w in works for e in entries for f in (_folder(e, w, home),)}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda pair: _make(*pair, env), pairs.values()))
+        list(pool.map(lambda pair: _make(pair[0], pair[1], env), pairs.values()))
 
 
 def _make(entry: Entry, case: Case, env: dict[str, str]) -> str | None:
@@ -172,7 +174,7 @@ def _make(entry: Entry, case: Case, env: dict[str, str]) -> str | None:
     return found
 
 
-def _rounds(turns: dict[str, _Turn], rounds: int) -> float | None:
+def _rounds(turns: dict[str, _Turn], rounds: int, quiet: float) -> float | None:
     """Everybody's turns. The order is drawn anew each round: whoever always came after the same one, or after
     itself, would find the caches as that one leaves them.
     """
@@ -180,6 +182,7 @@ def _rounds(turns: dict[str, _Turn], rounds: int) -> float | None:
     for i in range(-WARM_UP, rounds):
         for k in np.random.default_rng(i + WARM_UP).permutation(len(names)):
             turn = turns[names[k]]
+            time.sleep(quiet)
             if i >= 0 and i < turn.rounds:
                 _take(turn, i)
             elif i < 0 and turn.rounds == rounds:

@@ -74,8 +74,8 @@ class Child:
             env=os.environ | environment,
             text=True,
         )
-        ready = patience is None or select.select([self._process.stdout], [], [], patience)[0]
-        if not ready:
+        out = self._process.stdout
+        if patience is not None and out is not None and not select.select([out], [], [], patience)[0]:
             self._process.kill()
             self._process.wait()
             self.close()
