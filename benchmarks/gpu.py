@@ -137,8 +137,6 @@ def run(
 
 def training(device: str, learn2learn: Path | None) -> dict[str, Any]:
     """Meta-training beside other ways to the same gradient; why not, where it does not run."""
-    from benchmarks import training_speed
-
     words = [
         "--device",
         device,
@@ -147,8 +145,10 @@ def training(device: str, learn2learn: Path | None) -> dict[str, Any]:
         *(["--learn2learn", str(learn2learn)] if learn2learn else []),
     ]
     try:
+        from benchmarks import training_speed  # needs the trainer, which adaptation does not
+
         return training_speed.record(training_speed.parser().parse_args(words))
-    except (RuntimeError, SystemExit) as failure:
+    except (ImportError, RuntimeError, SystemExit) as failure:
         return {"refused": str(failure).splitlines()[0][:300]}
 
 

@@ -17,6 +17,7 @@ pytest.importorskip("onnxruntime")
 
 from benchmarks import case as cases
 from benchmarks import figures, prepare, suite, suite_page, suite_table, turns
+from benchmarks.gpu_variants import variants
 from benchmarks.origin import sources
 from benchmarks.peers import PEERS, Entry
 from benchmarks.peers.torch_eager import Eager
@@ -106,6 +107,17 @@ def test_a_peer_that_moves_the_head_alone_is_found_out(tmp_path: Path) -> None:
     found = peer.predict(peer.laid(case.query)).astype(np.float64)
     assert np.max(np.abs(found - wanted.logits)) < 0.01 * np.max(np.abs(wanted.logits))
     assert wanted.error(found) > turns.TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["eager", "4 users at once"])
+def test_what_a_gpu_is_asked_is_the_same_adaptation(name: str, tmp_path: Path) -> None:
+    case = prepare.write(Work("W4s5", "dense", "all"), tmp_path, bundle=False)
+    variant = variants(case, "cpu", 75)[name]()
+    assert variant.name == name
+    arrays = [torch.from_numpy(a).expand(variant.users, *a.shape) for a in (case.x, case.y, case.query)]
+    found = variant.episode(*arrays)
+    assert len(found) == variant.users
+    assert prepare.read_expected(case.folder).error(found[-1].double().numpy()) < 1e-5
 
 
 def test_kept_weights_alone_move(small: cases.Case) -> None:
