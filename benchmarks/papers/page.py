@@ -129,12 +129,13 @@ def _grid(table: Table, cells: Sequence[Cell], made: Record) -> str:
     printed = [c for c in cells if c.published is not None]
     if not columns and not printed:
         return ""
+    seeds = len(made["settings"]["seeds"])
     columns = columns if not printed else list(dict.fromkeys(c.column for c in cells))
     lines = ["|  | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     for row in dict.fromkeys(c.row for c in cells):
         figures = [made["cells"][place[row, n]] if (row, n) in place else None for n in columns]
         if any(f and ("mean" in f or f["published"] is not None) for f in figures):
-            lines.append(f"| {row} | " + " | ".join(_cell(table, f) for f in figures) + " |")
+            lines.append(f"| {row} | " + " | ".join(_cell(table, f, seeds) for f in figures) + " |")
     return "\n".join(lines) + "\n\n"
 
 
@@ -142,8 +143,8 @@ def _any(made: Record, keys: Sequence[str]) -> bool:
     return any("mean" in made["cells"][key] for key in keys)
 
 
-def _cell(table: Table, figure: Figure | None) -> str:
-    """Published, ours, status."""
+def _cell(table: Table, figure: Figure | None, seeds: int) -> str:
+    """Published, ours, status; how many seeds, where some of them are still to come."""
     if figure is None:
         return ""
     printed = "" if figure["published"] is None else _number(table, figure["published"])
@@ -152,6 +153,8 @@ def _cell(table: Table, figure: Figure | None) -> str:
     ours = f"**{_number(table, figure['mean'])}** ± {_number(table, (figure['high'] - figure['low']) / 2)}"
     facts: dict[str, Any] = next(iter(figure.get("facts", {}).values()), {})
     chosen = f" ({facts['rate']:g} x {facts['steps']})" if "rate" in facts else ""
+    done = len(figure["by_seed"])
+    chosen += f" ({done} of {seeds} seeds)" if done < seeds else ""
     words = "" if figure["status"] == "ours" else f"; {figure['status']}"
     return f"{printed}; {ours}{chosen}{words}" if printed else f"{ours}{chosen}"
 

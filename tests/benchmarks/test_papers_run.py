@@ -41,6 +41,7 @@ def tiny_jobs(preset: Preset) -> Sequence[Job]:
 
 
 QUICK = ("train.tasks=2", "validation.every=100", "validation.episodes=2")
+PLAIN = {"says": "seconds", "episodes": 12}
 TINY = Table(
     name="tiny",
     title="A table of seconds",
@@ -70,6 +71,10 @@ def test_a_table_runs_goes_on_and_makes_its_page(tmp_path: Path, capsys: pytest.
     assert [c["status"] for c in part["cells"].values()][1] == "not run"
     assert part["claims"][0]["verdict"] == "not run"
     spent = work.times()
+
+    half = papers.run(TINY, "cpu", Work(tmp_path, 1), ["0"])
+    (tmp_path / "tiny.json").write_text(json.dumps({**half, "settings": {"seeds": [0, 1, 2], **PLAIN}}))
+    assert "(2 of 3 seeds)" in page.page([TINY], tmp_path)
 
     made = papers.run(TINY, "cpu", work)
     assert {k: v for k, v in work.times().items() if k in spent} == spent, "finished trainings ran again"
