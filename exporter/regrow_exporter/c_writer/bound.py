@@ -21,6 +21,8 @@ from regrow.program import Program
 
 Array = NDArray[Any]
 DEFAULT_SAMPLES = 5
+# Plans for machines with little memory, the default first.
+PLANS = ("small", "small-fp16")
 # Without wide vectors, lists pay off for every matrix, and in flash in any case.
 LEAST_MATRIX = 0
 _STAGES = ("prefix", "step", "finish")
@@ -43,6 +45,7 @@ class Bound:
     fixed: Mapping[tuple[str, str], Array]
     target: int  # numbers per sample: labels where the task is classification
     labelled: bool
+    plan: str
 
     @property
     def arena_bytes(self) -> int:
@@ -59,9 +62,11 @@ class Bound:
         return made | {"": -(-end // widest) * widest}
 
 
-def bind(bundle: Bundle, samples: int | None = None) -> Bound:
+def bind(bundle: Bundle, samples: int | None = None, plan: str = PLANS[0]) -> Bound:
     """Plan a bundle for a support set of `samples` (default: the episodes it was made for, else five)."""
     made = bundle.manifest
+    if plan not in PLANS:
+        raise UnsupportedError(f"{bundle.path}: C: plan is {plan!r}, expected one of {', '.join(PLANS)}")
     programs = {name: bundle.program(name) for name in ("predict", *_STAGES)}
     programs, worth = lifted(programs, packable(bundle, LEAST_MATRIX))
     if lacking := missing(programs):
@@ -73,24 +78,24 @@ def bind(bundle: Bundle, samples: int | None = None) -> Bound:
     kept = _packed_in_both(programs, worth)
     # A query normalised by its own batch needs one: as many as there were samples.
     queries = count if made.policy.batch_norm == "transductive" else 1
-    adapt = plan_adapt(programs, count, kept, style=STYLES["small"], packed=True)
-    predict = plan_predict(programs["predict"], queries, kept, style=STYLES["small"], packed=True)
+    adapt = plan_adapt(programs, count, kept, style=STYLES[plan], packed=True)
+    predict = plan_predict(programs["predict"], queries, kept, style=STYLES[plan], packed=True)
     owner = packs({name: programs[name] for name in _STAGES}, kept)
     given = _arrays(bundle)
     stored = {name: _stored(name, array, owner, kept) for name, array in given.items()}
     moved = [*adapt.carried, *(f"stat:{spec.name}" for spec in made.statistics)]
     changing = {name: stored[name] for name in moved}
     fixed = {}
-    for which, plan in (("adapt", adapt), ("predict", predict)):
-        for block in plan.blocks[1:]:
-            if block in plan.lists:
-                fixed[which, block] = plan.lists[block]
+    for which, words in (("adapt", adapt), ("predict", predict)):
+        for block in words.blocks[1:]:
+            if block in words.lists:
+                fixed[which, block] = words.lists[block]
             elif block in stored and block not in changing:
                 fixed[which, block] = stored[block]
     y = next(p.values["y"] for p in programs.values() if "y" in p.values)
     labelled = y.dtype == "int64"
     target = 1 if labelled else prod(y.at(count)) // count
-    return Bound(bundle, count, queries, adapt, predict, changing, fixed, target, labelled)
+    return Bound(bundle, count, queries, adapt, predict, changing, fixed, target, labelled, plan)
 
 
 def default_samples(bundle: Bundle) -> int:

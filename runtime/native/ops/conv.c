@@ -162,12 +162,12 @@ static uint64_t planes_extent(uint64_t front, uint64_t planes, uint64_t channel,
 }
 
 /* Of a convolution that is made a part at a time: planes of the scratch for y, or 0 where all are there, and how many
- * floats of each plane of x are read, or 0 where as many as of y are. */
+ * floats of each plane of x are read and of y written, or 0 where as many as the plan's blocks say. */
 typedef struct {
-    uint64_t planes, x_run;
+    uint64_t planes, x_run, y_run;
 } part;
 
-static const part WHOLE = {0, 0};
+static const part WHOLE = {0, 0, 0};
 
 /* A convolution whose operands have been found to be large enough. */
 typedef struct {
@@ -189,7 +189,7 @@ static regrow_status conv_prepare(const machine *m, const uint32_t *w, uint32_t 
     if (!groups || !f.rows) return REGROW_E_WORDS;
     int empty = !f.taps || !f.channels || !run;
     uint64_t w_extent = plus(plus(times(groups - 1, w[14]), times(f.rows - 1, f.w_row)), plus(w_high, 1));
-    TAKE(float, y, w[0], planes_extent(w[10], some.planes ? some.planes : times(groups, f.rows), f.y_channel, run));
+    TAKE(float, y, w[0], planes_extent(w[10], some.planes ? some.planes : times(groups, f.rows), f.y_channel, some.y_run ? some.y_run : run));
     uint64_t x_run = some.x_run ? some.x_run : run;
     TAKE(const float, x, w[1], empty ? 0 : plus(planes_extent(w[8], times(groups, f.channels), f.x_channel, x_run), x_high));
     TAKE(const float, weights, w[2], empty ? 0 : plus(w_extent, times(f.channels - 1, f.w_channel)));

@@ -107,7 +107,7 @@ static regrow_status sparse_prepare(const machine *m, const uint32_t *w, uint32_
     regrow_status status = list_read(m, w + 4, rows, kept, w[12], w + 13, &l);
     if (status != REGROW_OK) return status;
     if (!list_holds(&l, rows, w[12], kept, w[9], &high)) return REGROW_E_INDEX;
-    TAKE(float, y, w[0], planes_extent(w[10], some.planes ? some.planes : rows, w[11], run));
+    TAKE(float, y, w[0], planes_extent(w[10], some.planes ? some.planes : rows, w[11], some.y_run ? some.y_run : run));
     TAKE(const float, x, w[1], plus(plus(w[9], some.x_run ? some.x_run : run), high));
     TAKE(const float, value, w[2], kept);
     TAKE_MAYBE(const float, bias, w[3], rows);

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -67,6 +67,39 @@ class Place:
         return self.planes.floats if self.planes else self.packed
 
 
+@dataclass(frozen=True, eq=False)
+class Halves:
+    """A value kept in fp16, behind a scale for each sample of a channel; `planes`: how it lies when wide."""
+
+    buffer: Buffer
+    planes: Planes
+
+    @classmethod
+    def of(cls, planes: Planes) -> Halves:
+        runs = planes.channels * planes.grid.samples
+        return cls(Buffer(4 * halves_floats(runs * planes.grid.sample, planes.grid.sample)), planes)
+
+    def scratch(self, planes: int, samples: int) -> Place:
+        """Where so many planes of so many samples are wide."""
+        wide = replace(self.planes, grid=replace(self.planes.grid, samples=samples), channels=planes)
+        return Place(Buffer(4 * wide.floats), wide)
+
+    def words(self, scratch: Place) -> tuple[Word, ...]:
+        """As the core reads it."""
+        assert scratch.planes is not None
+        grid, wide = self.planes.grid, scratch.planes
+        runs = (self.planes.channels, grid.samples, grid.sample)
+        return (
+            *(self.buffer, scratch.buffer, *runs),
+            *(wide.grid.samples, wide.channels, wide.grid.guard, wide.grid.channel),
+        )
+
+
+def halves_floats(count: int, run: int) -> int:
+    """Floats that hold so many halves, and a scale for each run of them."""
+    return -(-count // run) + (count + 1) // 2
+
+
 def bits(number: float) -> int:
     """A float as the word that holds it."""
     return int(struct.unpack("<I", struct.pack("<f", number))[0])
@@ -105,6 +138,8 @@ class Builder:
     lists: dict[str, NDArray[Any]] = field(default_factory=dict)
     style: Style = STYLES["fast"]
     wanted: Mapping[str, Grid] = field(default_factory=dict)
+    halves: dict[str, Halves] = field(default_factory=dict)
+    tiles: Mapping[int, int] = field(default_factory=dict)
     constants: bytearray = field(default_factory=bytearray)
     _numbers: dict[bytes, Buffer] = field(default_factory=dict)
 
@@ -112,6 +147,7 @@ class Builder:
         """Begin a program. What the earlier ones left for all is known; their temporaries are not."""
         self.section, self.values = section, program.values
         self.places = {name: list(places) for name, places in self.fixed.items()}
+        self.halves = {}
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self.values[name].at(self.batch)

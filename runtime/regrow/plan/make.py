@@ -24,6 +24,8 @@ from regrow.plan.order import hoisted
 from regrow.plan.peak import value_bytes
 from regrow.plan.pointwise import MAPS, Lower
 from regrow.plan.style import STYLES, Style
+from regrow.plan.tiles import free_tiles
+from regrow.plan.waiting import shortened
 from regrow.program import Op, Program
 
 LOWER: dict[str, Lower] = {**MAPS, **MOVES, **CONVS, **BLOCKS, **LAYERS}
@@ -114,12 +116,15 @@ def plan_adapt(
     loss = b.plain("loss")
     loss.pinned = True
     replaced = _hand_on(b, carried)
+    shorter = shortened(b, loss) if style.half else []
     _run(b, "finish", stages["finish"])
     for name in () if packed else carried:
         _store(b, name)
     outputs = [n for n in stages["finish"].outputs if n != "loss"]
     for name, block in [*((n, f"out:{n}") for n in outputs), ("loss", "out:final_loss")]:
         _out(b, name, block)
+    if shorter and lay_out(b.calls | {"step": shorter}, replaced).bytes < lay_out(b.calls, replaced).bytes:
+        b.calls["step"] = shorter
     held = {name: b.fixed[name][0].buffer for name in carried}
     return _finished(b, replaced, step_number, loss, "out:losses", held)
 
@@ -230,6 +235,7 @@ def _run(
     if order is not None:
         ops = order(ops, program)
     b.wanted = wanted(b, ops)
+    b.tiles = {} if b.style.tile_bytes else free_tiles(b, ops)
     for op in ops:
         LOWER[op.kind](b, op)
 
