@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -138,9 +138,9 @@ def plan_predict(
     style: Style = STYLES["fast"],
     packed: bool = False,
 ) -> Plan:
-    """One pass through a program; `packed` as in `plan_adapt`."""
+    """One pass through a program; `packed` as in `plan_adapt`. Nothing waits in it, so nothing is rounded."""
     stages, kept = lifted({"predict": program}, kept)
-    b = _builder(stages, batch, kept, style)
+    b = _builder(stages, batch, kept, replace(style, half=False))
     _externals(b, stages, carried=False, packed=packed)
     _run(b, "once", stages["predict"])
     for name in outputs:
