@@ -52,6 +52,13 @@ INLINE void halves_store(half *p, vf v)
     vf keep = only(above(v, splat(HALF_LEAST)) | above(splat(-HALF_LEAST), v), v);
     _mm_storeu_si128((__m128i_u *)(void *)p, _mm256_cvtps_ph((__m256)keep, _MM_FROUND_TO_NEAREST_INT));
 }
+#elif defined(__aarch64__) && VW == 4
+INLINE vf halves_load(const half *p) { return (vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+INLINE void halves_store(half *p, vf v)
+{
+    vf keep = only(above(v, splat(HALF_LEAST)) | above(splat(-HALF_LEAST), v), v);
+    vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)keep)));
+}
 #else
 #if defined(MVE)
 INLINE vi halves_bits(const half *p) { return (vi)vldrhq_u32(p); }
@@ -217,5 +224,65 @@ static regrow_status op_widen(const machine *m, const uint32_t *w, uint32_t n)
     for (size_t c = 0; c < j.channels; c++)
         for (size_t r = 0; r < j.runs; r++, j.data += j.run)
             run_widen(j.data, *j.scale++, j.wide + j.first + c * j.channel + r * j.run, j.run);
+    return REGROW_OK;
+}
+
+/* Any half, also one that is subnormal or no number. */
+INLINE float half_exact(half h)
+{
+    union { uint32_t word; float number; } u = {(uint32_t)(h & 0x7fffu) << 13};
+    uint32_t exponent = h >> 10 & 31u;
+    if (!exponent) u.number = (float)(h & 0x3ffu) * 0x1p-24f;
+    else u.word += (exponent == 31 ? 224u : 112u) << 23;
+    u.word |= (uint32_t)(h & 0x8000u) << 16;
+    return u.number;
+}
+
+static void stored_halves(const half *x, float *y, size_t count)
+{
+    size_t i = 0;
+#if (defined(__AVX512F__) && VW == 16) || (defined(__F16C__) && VW == 8) || (defined(__aarch64__) && VW == 4)
+    for (; i + VW <= count; i += VW) store(y + i, halves_load(x + i));
+#endif
+    for (; i < count; i++) y[i] = half_exact(x[i]);
+}
+
+static void stored_levels(const int8_t *x, float scale, float *y, size_t count)
+{
+    size_t i = 0;
+#if VW > 1 && !defined(MVE)
+    typedef int8_t vb __attribute__((vector_size(VW)));
+    for (; i + VW <= count; i += VW) {
+        vb some;
+        memcpy(&some, x + i, sizeof some);
+        store(y + i, __builtin_convertvector(some, vf) * scale);
+    }
+#endif
+    for (; i < count; i++) y[i] = (float)x[i] * scale;
+}
+
+/* y, values, a scale per row (or none), where each row ends (or none: all are as long), rows, values, whether they are
+ * int8 or fp16.  A weight as a bundle stores it, to floats. */
+static regrow_status op_stored(const machine *m, const uint32_t *w, uint32_t n)
+{
+    WORDS(7);
+    uint64_t rows = w[4], count = w[5];
+    TAKE(float, y, w[0], count);
+    TAKE_MAYBE(const float, scale, w[2], rows);
+    TAKE_MAYBE(const uint32_t, ends, w[3], rows + 1);
+    const void *values = at(m, w[1], count, w[6] ? 1 : sizeof(half));
+    if (!values) return REGROW_E_BOUNDS;
+    if (!rows || (!ends && count % rows) || (w[6] && !scale)) return REGROW_E_WORDS;
+    if (ends && (ends[0] != 0 || ends[rows] != count)) return REGROW_E_INDEX;
+    for (size_t r = 0; ends && r < rows; r++)
+        if (ends[r] > ends[r + 1]) return REGROW_E_INDEX;
+    if (!w[6]) {
+        stored_halves((const half *)values, y, (size_t)count);
+        return REGROW_OK;
+    }
+    for (size_t r = 0; r < rows; r++) {
+        size_t from = ends ? ends[r] : r * (size_t)(count / rows), to = ends ? ends[r + 1] : from + (size_t)(count / rows);
+        stored_levels((const int8_t *)values + from, scale[r], y + from, to - from);
+    }
     return REGROW_OK;
 }

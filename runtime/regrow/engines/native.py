@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from regrow.bundle import Bundle
 from regrow.engines import Adapted, core
 from regrow.errors import BudgetError, BundleError, UnsupportedError
-from regrow.plan.kept import Kept
+from regrow.plan.kept import Kept, packs
 from regrow.plan.make import Plan, missing, plan_adapt, plan_predict
+from regrow.plan.stored import Stored, storable, stored_block
 from regrow.plan.style import STYLES
 
 Array = NDArray[Any]
@@ -84,6 +85,28 @@ class NativeEngine:
     def _kept(self) -> dict[str, Kept]:
         return packable(self._bundle)
 
+    @cached_property
+    def _stored(self) -> dict[str, Stored]:
+        packed = set(packs(self._programs, self._kept).values())
+        return storable(self._programs, self._bundle.manifest.parameters, packed)
+
+    @cached_property
+    def widened(self) -> tuple[str, ...]:
+        """Frozen weights stored narrower than fp32 that plans read as floats all the same."""
+        stays = self._stored if STYLES[self._styles[-1]].recompute else {}
+        entries = self._bundle.manifest.parameters
+        narrow = (
+            p.name for p in entries if p.adaptable == "none" and p.values != "fp32" and len(p.shape) > 1
+        )
+        return tuple(sorted(name for name in narrow if name not in stays))
+
+    @property
+    def frozen_bytes(self) -> int:
+        """What frozen weights take while an engine runs: floats, or as they are stored."""
+        entries = [p for p in self._bundle.manifest.parameters if p.adaptable == "none"]
+        stays = self._stored if STYLES[self._styles[-1]].recompute else {}
+        return sum(stays[p.name].bytes if p.name in stays else 4 * prod(p.shape) for p in entries)
+
     def planned_bytes(self, support: int) -> int:
         """The arena of an adaptation, to the byte."""
         return self._planned("adapt", support).plan.arena_bytes
@@ -140,10 +163,11 @@ class NativeEngine:
         """The first plan that fits the budget, or the smallest."""
         plans: list[Plan] = []
         for style in map(STYLES.__getitem__, self._styles):
+            stored = self._stored if style.recompute else {}
             plans.append(
-                plan_adapt(self._programs, batch, self._kept, style=style)
+                plan_adapt(self._programs, batch, self._kept, style=style, stored=stored)
                 if what == "adapt"
-                else plan_predict(self._programs["predict"], batch, self._kept, style=style)
+                else plan_predict(self._programs["predict"], batch, self._kept, style=style, stored=stored)
             )
             if self._budget is None or plans[-1].arena_bytes <= self._budget:
                 return plans[-1]
@@ -241,6 +265,8 @@ def _fixed(name: str, plan: Plan, bundle: Bundle) -> Array | None:
         return np.ascontiguousarray(bundle.meta[rest])
     if kind == "mask":
         return np.ascontiguousarray(bundle.mask(entries[rest]))
+    if kind in ("stored", "scales"):
+        return np.ascontiguousarray(stored_block(bundle, kind, entries[rest]))
     if name in entries and entries[name].adaptable == "none":
         return np.ascontiguousarray(bundle.params[name])
     return None

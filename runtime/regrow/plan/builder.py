@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -19,7 +19,9 @@ from regrow.plan.style import STYLES, Style
 from regrow.program import Program, Value
 
 if TYPE_CHECKING:
+    from regrow.plan.halves import Halves
     from regrow.plan.kept import Kept
+    from regrow.plan.stored import Stored
 
 ARENA = "arena"
 CONSTANTS = "constants"
@@ -67,39 +69,6 @@ class Place:
         return self.planes.floats if self.planes else self.packed
 
 
-@dataclass(frozen=True, eq=False)
-class Halves:
-    """A value kept in fp16, behind a scale for each sample of a channel; `planes`: how it lies when wide."""
-
-    buffer: Buffer
-    planes: Planes
-
-    @classmethod
-    def of(cls, planes: Planes) -> Halves:
-        runs = planes.channels * planes.grid.samples
-        return cls(Buffer(4 * halves_floats(runs * planes.grid.sample, planes.grid.sample)), planes)
-
-    def scratch(self, planes: int, samples: int) -> Place:
-        """Where so many planes of so many samples are wide."""
-        wide = replace(self.planes, grid=replace(self.planes.grid, samples=samples), channels=planes)
-        return Place(Buffer(4 * wide.floats), wide)
-
-    def words(self, scratch: Place) -> tuple[Word, ...]:
-        """As the core reads it."""
-        assert scratch.planes is not None
-        grid, wide = self.planes.grid, scratch.planes
-        runs = (self.planes.channels, grid.samples, grid.sample)
-        return (
-            *(self.buffer, scratch.buffer, *runs),
-            *(wide.grid.samples, wide.channels, wide.grid.guard, wide.grid.channel),
-        )
-
-
-def halves_floats(count: int, run: int) -> int:
-    """Floats that hold so many halves, and a scale for each run of them."""
-    return -(-count // run) + (count + 1) // 2
-
-
 def bits(number: float) -> int:
     """A float as the word that holds it."""
     return int(struct.unpack("<I", struct.pack("<f", number))[0])
@@ -140,6 +109,7 @@ class Builder:
     wanted: Mapping[str, Grid] = field(default_factory=dict)
     halves: dict[str, Halves] = field(default_factory=dict)
     tiles: Mapping[int, int] = field(default_factory=dict)
+    stored: Mapping[str, Stored] = field(default_factory=dict)
     constants: bytearray = field(default_factory=bytearray)
     _numbers: dict[bytes, Buffer] = field(default_factory=dict)
 
@@ -225,6 +195,12 @@ class Builder:
         shape = self.shape(name)
         n, c, h, w = shape if len(shape) == 4 else (*shape, 1, 1)
         return n, c, h, w
+
+    def weight(self, name: str) -> Buffer:
+        """A weight in C order, or its kept positions where packed; if stored, widened for each reader."""
+        if name in self.stored:
+            return self.stored[name].widened(self, name)
+        return self.places[name][0].buffer if name in self.packs else self.plain(name)
 
     def plain(self, name: str) -> Buffer:
         """The value in C order."""

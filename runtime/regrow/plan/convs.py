@@ -118,9 +118,9 @@ def _forward(
     step, blocks = planes.phases * channel, min(planes.grid.blocks, grid.blocks)
     if op.inputs[1] in b.packs:
         walk = listed(b, op.inputs[1], "", forward(b.kept[op.inputs[1]]), offsets(planes, made))
-        emit_sparse(b, (y, grid), (x, front), b.places[op.inputs[1]][0].buffer, bias, walk, blocks)
+        emit_sparse(b, (y, grid), (x, front), b.weight(op.inputs[1]), bias, walk, blocks)
         return
-    weight, groups, taps = b.plain(op.inputs[1]), made.groups, len(made.taps)
+    weight, groups, taps = b.weight(op.inputs[1]), made.groups, len(made.taps)
     c, o = planes.channels // groups, o // groups
     pairs = [n for t in made.taps for n in (t.phase * channel + t.offset, t.number)]
     words = (
@@ -153,14 +153,14 @@ def _input_gradient(
         lists = backward(b.kept[op.inputs[1]], phases, planes.phases)
         way = "back:" if planes.phases == 1 else f"back{phases}:"
         order = b.listed(f"kept:{op.inputs[1]}:{way}order", lists.order)
-        values, picked = b.places[op.inputs[1]][0].buffer, b.floats(len(lists.order))
+        values, picked = b.weight(op.inputs[1]), b.floats(len(lists.order))
         b.emit(
             "pick", (picked, values, order, len(lists.order), len(lists.order)), (values, order), (picked,)
         )
         reach = [o * channel - t.offset for o in range(channels) for t in made.taps]
         emit_sparse(b, (dx, grid), (dy, front), picked, (), listed(b, op.inputs[1], way, lists, reach))
         return
-    weight, groups, taps = b.plain(op.inputs[1]), made.groups, len(made.taps)
+    weight, groups, taps = b.weight(op.inputs[1]), made.groups, len(made.taps)
     rows, channels = c // groups, channels // groups
     for phase in range(planes.phases):
         pairs = [n for t in made.taps if t.phase == phase for n in (-t.offset, t.number)]

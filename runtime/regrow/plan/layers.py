@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from regrow.ops.schema import number
 from regrow.plan.blocks import lower_block, lower_block_back
-from regrow.plan.builder import NONE, Buffer, Builder, Call, Halves, Place, Word, bits
+from regrow.plan.builder import NONE, Buffer, Builder, Call, Place, Word, bits
 from regrow.plan.chain import Chain
 from regrow.plan.convs import grid_of, lower_conv, lower_conv_dw, lower_conv_dx
 from regrow.plan.grid import LANES, Planes
+from regrow.plan.halves import Halves
 from regrow.plan.pointwise import Lower
 from regrow.plan.style import Scratch, samples_at_once
 from regrow.program import Op

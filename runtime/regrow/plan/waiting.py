@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
-from regrow.plan.builder import ARENA, Buffer, Builder, Call, Place, Word, halves_floats
+from regrow.plan.builder import ARENA, Buffer, Builder, Call, Place, Word
+from regrow.plan.halves import halves_floats
 
 # Bytes from which a value is worth two more calls, and calls that it has to wait for.
 LEAST, LONG = 4096, 4

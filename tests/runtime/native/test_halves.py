@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from regrow.engines import core
 from regrow.plan.arena import lay_out
 from regrow.plan.bound import lower_bound
-from regrow.plan.builder import Buffer, Call, Section, halves_floats
+from regrow.plan.builder import Buffer, Call, Section
+from regrow.plan.halves import halves_floats
 from regrow.plan.kept import Kept
 from regrow.plan.make import Plan, plan_adapt
 from regrow.plan.style import STYLES
