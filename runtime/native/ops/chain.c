@@ -4,10 +4,15 @@
  *
  * Where what is read or made is kept as halves (half.c), a few samples of it are widened at a time, or one channel. */
 
+/* Only what a plan uses of these is built. */
+#define HALVED(kind, h) (USES_OP_##kind##_half && (h).samples)
+#define NARROWED(c) (USES_OP_chain_half && (c).narrow.row)
+
 typedef struct {
     uint32_t sparse;
     conv_job dense;
     sparse_job kept;
+    narrow_rows narrow; /* whose weights are floats a few rows at a time; of no floats where they all are */
 } chain_conv;
 
 static regrow_status chain_prepare(const machine *m, const uint32_t *w, uint32_t n, uint32_t sparse, part some, chain_conv *c)
@@ -29,7 +34,12 @@ static const float *chain_input(const chain_conv *c) { return c->sparse ? c->kep
 /* Some filters over so many vectors, x being read from `shift` on. */
 static void chain_rows(const chain_conv *c, size_t first, size_t count, size_t shift, size_t vectors, float *y)
 {
-    if (c->sparse) sparse_rows(&c->kept, first, count, chain_input(c) + shift, vectors, y);
+    if (NARROWED(*c)) {
+        filter f = c->dense.f;
+        f.rows = count;
+        narrow_widen(&c->narrow, first, count);
+        convolve(&f, chain_input(c) + shift, c->narrow.to, c->dense.bias ? c->dense.bias + first : NULL, y, vectors);
+    } else if (c->sparse) sparse_rows(&c->kept, first, count, chain_input(c) + shift, vectors, y);
     else conv_rows(&c->dense, first, count, chain_input(c) + shift, vectors, y);
 }
 
@@ -48,27 +58,30 @@ typedef struct {
     halves x, y; /* with no samples where they are not halves */
 } chain_job;
 
-/* Only what a plan uses of halves is built. */
-#define HALVED(kind, h) (USES_OP_##kind##_half && (h).samples)
-
 static regrow_status chain_forward_prepare(const machine *m, const uint32_t *w, uint32_t n, uint32_t head, chain_job *j)
 {
-    uint32_t nx = head > 3 ? w[3] : 0, ny = head > 3 ? w[4] : 0;
-    uint64_t rest = (uint64_t)w[2] + nx + ny;
+    uint32_t nx = head > 3 ? w[3] : 0, ny = head > 3 ? w[4] : 0, nw = head > 3 ? w[5] : 0;
+    uint64_t rest = (uint64_t)w[2] + nx + ny + nw;
+    narrow_rows narrow = {NULL, NULL, NULL, NULL, 0};
     memset(j, 0, sizeof *j);
     if (!w[0] || rest > n - head) return REGROW_E_WORDS;
-    const uint32_t *conv = w + head, *x = conv + w[2], *y = x + nx, *block = y + ny;
+    const uint32_t *conv = w + head, *x = conv + w[2], *y = x + nx, *weight = y + ny, *block = weight + nw;
     regrow_status status = REGROW_OK;
+    if (USES_OP_chain_half && nw) status = narrow_prepare(m, weight, nw, w[0], &narrow);
+    if (status != REGROW_OK) return status;
     if (USES_OP_chain_half && nx) status = halves_prepare(m, x, nx, &j->x);
     if (USES_OP_chain_half && ny && status == REGROW_OK) status = halves_prepare(m, y, ny, &j->y);
     if (status != REGROW_OK) return status;
-    part some = {w[0], 0, HALVED(chain, j->x) ? chain_reach(j->x.samples, j->x.tile, j->x.run) : 0};
+    part some = {w[0], 0, HALVED(chain, j->x) ? chain_reach(j->x.samples, j->x.tile, j->x.run) : 0, narrow.row ? w[0] : 0};
     status = chain_prepare(m, conv, w[2], w[1], some, &j->conv);
+    j->conv.narrow = narrow;
     if (status == REGROW_OK) status = block_prepare(m, block, (uint32_t)(n - head - rest), w[0], HALVED(chain, j->y) ? 1 : 0, &j->block);
     if (status != REGROW_OK) return status;
     const block_job *b = &j->block;
     float *scratch = chain_scratch(&j->conv);
     size_t filters = chain_filters(&j->conv), samples = b->size.samples;
+    if (NARROWED(j->conv) && (j->conv.sparse || narrow.to != j->conv.dense.w || narrow.row != j->conv.dense.f.w_row || weight[2] != filters))
+        return REGROW_E_WORDS;
     if (filters != b->size.channels || b->z + b->z_view.first != scratch || b->z_view.channel != chain_stride(&j->conv)) return REGROW_E_WORDS;
     if (HALVED(chain, j->x) &&
         (j->x.samples != samples || j->x.run != b->z_view.sample || j->x.planes != j->x.channels || j->x.scratch != chain_input(&j->conv) ||
@@ -124,12 +137,13 @@ static regrow_status op_chain(const machine *m, const uint32_t *w, uint32_t n)
     return chain_forward(m, w, n, 3);
 }
 
-/* The same with two more words: how many there are of halves for x and for y, or 0; those follow the convolution's. The
- * convolution then reads the scratch of x, which holds all its channels, and y is one plane. */
+/* The same with three more words: how many there are of halves for x and for y, and of rows for w (narrow_prepare), or 0;
+ * those follow the convolution's. The convolution then reads the scratch of x, which holds all its channels, and as many
+ * rows of w as there are planes; y is one plane. */
 static regrow_status op_chain_half(const machine *m, const uint32_t *w, uint32_t n)
 {
-    WORDS(5);
-    return chain_forward(m, w, n, 5);
+    WORDS(6);
+    return chain_forward(m, w, n, 6);
 }
 
 /* The input gradient, and the block before: its output x is replaced by the gradient of it, and what that block needs
@@ -161,7 +175,7 @@ enum { CHAIN_BACK_WORDS = 11, CHAIN_DX_WORDS = 9 };
 static regrow_status chain_dx_prepare(const machine *m, const uint32_t *w, uint32_t n, uint32_t sparse, const chain_back *b, chain_input_grad *dx)
 {
     WORDS(CHAIN_DX_WORDS);
-    part some = {w[0], 0, 0};
+    part some = {w[0], 0, 0, 0};
     regrow_status status = chain_prepare(m, w + CHAIN_DX_WORDS, n - CHAIN_DX_WORDS, sparse, some, &dx->conv);
     if (status != REGROW_OK) return status;
     extent4 e = b->block.b.z_size;
@@ -210,7 +224,7 @@ static regrow_status chain_back_prepare(const machine *m, const uint32_t *w, uin
         regrow_status found = chain_halves_prepare(m, dx + w[8], nx, ndy, block[14], b);
         if (found != REGROW_OK) return found;
     }
-    part some = {w[0], HALVED(chain_back, b->x) ? 0 : chain_reach(block[14], w[3], block[20]), 0};
+    part some = {w[0], HALVED(chain_back, b->x) ? 0 : chain_reach(block[14], w[3], block[20]), 0, 0};
     b->planes = w[0];
     b->sparse_grad = w[2];
     b->samples = block[14];

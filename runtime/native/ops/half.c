@@ -261,6 +261,42 @@ static void stored_levels(const int8_t *x, float scale, float *y, size_t count)
     for (; i < count; i++) y[i] = (float)x[i] * scale;
 }
 
+/* Rows of a whole weight as a bundle stores it. */
+typedef struct {
+    const int8_t *levels; /* or NULL, and then halves */
+    const half *halves;
+    const float *scale;
+    float *to; /* where some are floats */
+    size_t row;
+} narrow_rows;
+
+enum { NARROW_WORDS = 6 };
+
+/* values, a scale per row (or none), rows, values of a row, whether they are int8 or fp16, and where `some` of them
+ * become floats. */
+static regrow_status narrow_prepare(const machine *m, const uint32_t *w, uint32_t n, uint64_t some, narrow_rows *job)
+{
+    WORDS(NARROW_WORDS);
+    uint64_t count = times(w[2], w[3]);
+    TAKE_MAYBE(const float, scale, w[1], w[2]);
+    TAKE(float, to, w[5], times(some, w[3]));
+    const void *values = at(m, w[0], count, w[4] ? 1 : sizeof(half));
+    if (!values) return REGROW_E_BOUNDS;
+    if (!w[3] || (w[4] && !scale)) return REGROW_E_WORDS;
+    narrow_rows made = {w[4] ? (const int8_t *)values : NULL, w[4] ? NULL : (const half *)values, scale, to, w[3]};
+    *job = made;
+    return REGROW_OK;
+}
+
+static void narrow_widen(const narrow_rows *job, size_t first, size_t count)
+{
+    if (!job->levels) {
+        stored_halves(job->halves + first * job->row, job->to, count * job->row);
+        return;
+    }
+    for (size_t r = 0; r < count; r++) stored_levels(job->levels + (first + r) * job->row, job->scale[first + r], job->to + r * job->row, job->row);
+}
+
 /* y, values, a scale per row (or none), where each row ends (or none: all are as long), rows, values, whether they are
  * int8 or fp16.  A weight as a bundle stores it, to floats. */
 static regrow_status op_stored(const machine *m, const uint32_t *w, uint32_t n)

@@ -110,6 +110,7 @@ class Builder:
     halves: dict[str, Halves] = field(default_factory=dict)
     tiles: Mapping[int, int] = field(default_factory=dict)
     stored: Mapping[str, Stored] = field(default_factory=dict)
+    rows: Mapping[str, Buffer] = field(default_factory=dict)  # where a few rows of a stored weight are wide
     constants: bytearray = field(default_factory=bytearray)
     _numbers: dict[bytes, Buffer] = field(default_factory=dict)
 
@@ -198,6 +199,8 @@ class Builder:
 
     def weight(self, name: str) -> Buffer:
         """A weight in C order, or its kept positions where packed; if stored, widened for each reader."""
+        if name in self.rows:
+            return self.rows[name]
         if name in self.stored:
             return self.stored[name].widened(self, name)
         return self.places[name][0].buffer if name in self.packs else self.plain(name)

@@ -65,15 +65,24 @@ def lower_chain(b: Builder, op: Op) -> None:
     planes = PLANES[packed]
     if x:
         planes = max(planes, min(HALF_PLANES, b.extents(conv.outputs[0])[1] // 4))
+    stored = None if packed else b.stored.get(conv.inputs[1])
+    rows = {conv.inputs[1]: b.floats(planes * stored.row)} if stored else {}
+    b.rows = rows
     made, place = _convolution(b, conv, Scratch(planes, b.batch, LANES if x else 0), wide)
+    b.rows = {}
     call = _captured(b, lambda: lower_block(b, block, plane))
     head: tuple[Word, ...] = (planes, int(made.op == "conv_sparse"), len(made.words))
-    scratches = [place.buffer, *(p.buffer for p in (wide, plane) if p)]
-    if not x and not y:
+    scratches = [place.buffer, *rows.values(), *(p.buffer for p in (wide, plane) if p)]
+    if not x and not y and not stored:
         return _emit(b, op.kind, (*head, *made.words, *call.words), (made, call), scratches)
-    of_x, of_y = _words(x, wide), _words(y, plane)
-    words = (*head, len(of_x), len(of_y), *made.words, *of_x, *of_y, *call.words)
-    calls = [made, call, Call("", (), (x.buffer,) if x else (), (y.buffer,) if y else ())]
+    of_x, of_y, of_w = (
+        _words(x, wide),
+        _words(y, plane),
+        [w for n, to in rows.items() for w in b.stored[n].words(n, to)],
+    )
+    words = (*head, len(of_x), len(of_y), len(of_w), *made.words, *of_x, *of_y, *of_w, *call.words)
+    reads = [w for w in of_w if isinstance(w, Buffer) and w not in scratches] + ([x.buffer] if x else [])
+    calls = [made, call, Call("", (), tuple(reads), (y.buffer,) if y else ())]
     return _emit(b, f"{op.kind}_half", words, calls, scratches)
 
 

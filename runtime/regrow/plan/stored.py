@@ -1,6 +1,7 @@
 """Frozen weights that stay as their bundle stores them, in fp16 or int8, and are widened where they are read.
 
-A reader gets them as floats in memory that is free again behind it. Which can stay so is decided here: those
+A layer widens a few filters at a time; another reader gets all as floats, in memory that is free again behind
+it. Which can stay so is decided here: those
 that only products and convolutions read, packed exactly where the bundle left positions out.
 """
 
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from regrow.bundle import Bundle
 from regrow.manifest import Parameter
-from regrow.plan.builder import Buffer, Builder, maybe
+from regrow.plan.builder import Buffer, Builder, Word, maybe
 from regrow.plan.kept import forward
 from regrow.program import Program
 from regrow.values import SCALES, Array
@@ -31,10 +32,23 @@ class Stored:
     def bytes(self) -> int:
         return (1 if self.levels else 2) * self.count + (4 * self.rows if self.levels else 0)
 
-    def widened(self, b: Builder, name: str) -> Buffer:
-        """The weight as floats: the kept positions of a packed one."""
+    @property
+    def row(self) -> int:
+        return self.count // self.rows
+
+    def words(self, name: str, to: Buffer) -> tuple[Word, ...]:
+        """A whole weight as an op reads it that widens a few rows at a time."""
+        values, scales = self._blocks(name)
+        return (values, *maybe(scales), self.rows, self.row, int(self.levels), to)
+
+    def _blocks(self, name: str) -> tuple[Buffer, list[Buffer]]:
         values = Buffer((1 if self.levels else 2) * self.count, f"stored:{name}", pinned=True)
         scales = [Buffer(4 * self.rows, f"scales:{name}", pinned=True)] if self.levels else []
+        return values, scales
+
+    def widened(self, b: Builder, name: str) -> Buffer:
+        """The weight as floats: the kept positions of a packed one."""
+        values, scales = self._blocks(name)
         ends = [b.listed(f"kept:{name}:ends", forward(b.kept[name]).ends)] if name in b.packs else []
         y = b.floats(self.count)
         words = (y, values, *maybe(scales), *maybe(ends), self.rows, self.count, int(self.levels))
