@@ -77,6 +77,14 @@ static regrow_status chain_forward_prepare(const machine *m, const uint32_t *w, 
     j->conv.narrow = narrow;
     if (status == REGROW_OK) status = block_prepare(m, block, (uint32_t)(n - head - rest), w[0], HALVED(chain, j->y) ? 1 : 0, &j->block);
     if (status != REGROW_OK) return status;
+    uint32_t written[] = {block[0], block[1], block[2], REGROW_NONE, REGROW_NONE, REGROW_NONE}; /* y, mean, var */
+    enum { WRITTEN = sizeof written / sizeof *written };
+    if (nx) written[WRITTEN - 3] = x[1];
+    if (ny) {
+        written[WRITTEN - 2] = y[0];
+        written[WRITTEN - 1] = y[1];
+    }
+    if (w[1] && !list_apart(m, conv + 4, written, WRITTEN)) return REGROW_E_INDEX;
     const block_job *b = &j->block;
     float *scratch = chain_scratch(&j->conv);
     size_t filters = chain_filters(&j->conv), samples = b->size.samples;
@@ -235,6 +243,25 @@ static regrow_status chain_back_prepare(const machine *m, const uint32_t *w, uin
         status = b->sparse_grad ? sparse_grad_prepare(m, grad, w[6], some, &b->kept) : grad_prepare(m, grad, w[6], some, &b->dense);
     if (status == REGROW_OK && b->has_dx) status = chain_dx_prepare(m, dx, w[8], b->has_dx == 2, b, &b->dx);
     if (status != REGROW_OK) return status;
+    /* What is written: the scratch, dz and the sums, the weights' gradient; of dx its scratch, x, the sums; where x is halves those and
+     * their scratch, and that of dy. */
+    const uint32_t *dx_conv = dx + CHAIN_DX_WORDS;
+    uint32_t written[12] = {conv[0], block[0], block[1], block[2], block[3], grad[0]};
+    enum { WRITTEN = sizeof written / sizeof *written };
+    for (size_t i = 6; i < WRITTEN; i++) written[i] = REGROW_NONE;
+    if (b->has_dx) {
+        written[6] = dx_conv[0];
+        written[7] = dx[1];
+        written[8] = dx[8];
+    }
+    if (nx) {
+        written[9] = dx[w[8]];
+        written[10] = dx[w[8] + 1];
+    }
+    if (ndy) written[11] = dx[w[8] + nx + 1];
+    if ((w[1] && !list_apart(m, conv + 4, written, WRITTEN)) || (b->sparse_grad && !list_apart(m, grad + 3, written, WRITTEN)) ||
+        (b->has_dx == 2 && !list_apart(m, dx_conv + 4, written, WRITTEN)))
+        return REGROW_E_INDEX;
     const back_job *j = &b->block;
     size_t channels = j->b.z_size.channels, stride = chain_stride(&b->conv);
     float *scratch = chain_scratch(&b->conv);

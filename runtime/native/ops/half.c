@@ -309,7 +309,7 @@ static regrow_status op_stored(const machine *m, const uint32_t *w, uint32_t n)
     const void *values = at(m, w[1], count, w[6] ? 1 : sizeof(half));
     if (!values) return REGROW_E_BOUNDS;
     if (!rows || (!ends && count % rows) || (w[6] && !scale)) return REGROW_E_WORDS;
-    if (ends && (ends[0] != 0 || ends[rows] != count)) return REGROW_E_INDEX;
+    if (ends && (ends[0] != 0 || ends[rows] != count || !apart(m, w[0], w[3]))) return REGROW_E_INDEX;
     for (size_t r = 0; ends && r < rows; r++)
         if (ends[r] > ends[r + 1]) return REGROW_E_INDEX;
     if (!w[6]) {
