@@ -31,15 +31,19 @@ static size_t chain_stride(const chain_conv *c) { return c->sparse ? c->kept.y_c
 static size_t chain_vectors(const chain_conv *c) { return c->sparse ? c->kept.vectors : c->dense.vectors; }
 static const float *chain_input(const chain_conv *c) { return c->sparse ? c->kept.x : c->dense.x; }
 
+static void narrowed_rows(const chain_conv *c, size_t first, size_t count, const float *x, size_t vectors, float *y)
+{
+    filter f = c->dense.f;
+    f.rows = count;
+    narrow_widen(&c->narrow, first, count);
+    convolve(&f, x, c->narrow.to, c->dense.bias ? c->dense.bias + first : NULL, y, vectors);
+}
+
 /* Some filters over so many vectors, x being read from `shift` on. */
 static void chain_rows(const chain_conv *c, size_t first, size_t count, size_t shift, size_t vectors, float *y)
 {
-    if (NARROWED(*c)) {
-        filter f = c->dense.f;
-        f.rows = count;
-        narrow_widen(&c->narrow, first, count);
-        convolve(&f, chain_input(c) + shift, c->narrow.to, c->dense.bias ? c->dense.bias + first : NULL, y, vectors);
-    } else if (c->sparse) sparse_rows(&c->kept, first, count, chain_input(c) + shift, vectors, y);
+    if (c->sparse) sparse_rows(&c->kept, first, count, chain_input(c) + shift, vectors, y);
+    else if (NARROWED(*c)) narrowed_rows(c, first, count, chain_input(c) + shift, vectors, y);
     else conv_rows(&c->dense, first, count, chain_input(c) + shift, vectors, y);
 }
 
@@ -63,7 +67,7 @@ static regrow_status chain_forward_prepare(const machine *m, const uint32_t *w, 
     uint32_t nx = head > 3 ? w[3] : 0, ny = head > 3 ? w[4] : 0, nw = head > 3 ? w[5] : 0;
     uint64_t rest = (uint64_t)w[2] + nx + ny + nw;
     narrow_rows narrow = {NULL, NULL, NULL, NULL, 0};
-    memset(j, 0, sizeof *j);
+    j->x.samples = j->y.samples = 0;
     if (!w[0] || rest > n - head) return REGROW_E_WORDS;
     const uint32_t *conv = w + head, *x = conv + w[2], *y = x + nx, *weight = y + ny, *block = weight + nw;
     regrow_status status = REGROW_OK;
