@@ -4,7 +4,7 @@ Every subject adapts the same episode for five steps, in turns, one thread each;
 each, and ratios are of pairs. Times are processor time of the thread, so that other work on the machine
 counts little. The engines also take the loss and the statistics after the last step, the loop in torch not.
 Then one prediction, a cold start, resident memory, each convolution shape beside the machine's limits, and
-what it costs in accuracy to keep activations in fp16 (a few minutes of training).
+what it costs in accuracy to keep activations in fp16 (two minutes of training).
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ def speed(results: list[Json]) -> list[str]:
 def memory(results: list[Json]) -> list[str]:
     """Arenas of the plans beside the least that could be kept; a record may be older than a plan."""
     lines = [
-        "| workload | fast, KiB | small, KiB | small-fp16, KiB | least, KiB | small / least | time small / fast "
-        "| small-fp16 / fast |",
+        "| workload | fast, KiB | small, KiB | small-fp16, KiB | least, KiB | small / least "
+        "| time small / fast | small-fp16 / fast |",
         f"{_RULE}---|---|",
     ]
     for row in results:
@@ -70,11 +70,12 @@ def waiting(found: Json) -> list[str]:
     sizes, adapted, off = found["sizes"], found["adapted"], found["difference"]
     kib = {plan: f"{size / 1024:.0f} KiB" for plan, size in found["arena_bytes"].items()}
     return [
-        f"Activations in fp16, Conv4-32 with 90 % of the weights pruned, {sizes['episodes']} unseen episodes of glyphs, "
-        f"{sizes['n_way']}-way {sizes['k_shot']}-shot: {adapted['small']:.2f} % in {kib['small']}, "
-        f"{adapted['small-fp16']:.2f} % in {kib['small-fp16']} ({found['unadapted']:.1f} % before adapting); "
-        f"paired difference {off['mean']:+.2f} points (95 %: {off['low']:+.2f} to {off['high']:+.2f}), "
-        f"{found['episodes_that_differ']:.0%} of the episodes differ, none by more than {found['largest']:.1f} points."
+        "Activations in fp16, Conv4-32 with 90 % of the weights pruned, "
+        f"{sizes['episodes']} unseen episodes of glyphs, {sizes['n_way']}-way {sizes['k_shot']}-shot: "
+        f"{adapted['small']:.2f} % in {kib['small']}, {adapted['small-fp16']:.2f} % in {kib['small-fp16']} "
+        f"({found['unadapted']:.1f} % before adapting); paired difference {off['mean']:+.2f} points "
+        f"(95 %: {off['low']:+.2f} to {off['high']:+.2f}), {found['episodes_that_differ']:.0%} of the episodes "
+        f"differ, none by more than {found['largest']:.1f} points."
     ]
 
 

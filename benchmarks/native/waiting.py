@@ -14,19 +14,13 @@ from regrow.episodes import open_source
 from regrow.evaluate import Sizes, evaluate
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "glyphs-5w1s-maml.toml"
-# A few minutes of training: well above chance, and better adapted than not. Layers halve by pooling, since
+# A minute or two of training: well above chance, and better adapted than not. Layers halve by pooling, since
 # inputs of such layers wait in fp16 without ever being whole.
 TRAIN = (
-    *(
-        "train.iterations=500",
-        "train.lr=5e-3",
-        "train.tasks=4",
-        "validation.every=250",
-        "validation.episodes=50",
-    ),
-    *("backbone.args.downsample=pool", "learner.steps=3", "rule.args.lr=0.2"),
+    *("train.iterations=150", "train.lr=5e-3", "train.tasks=4", "validation.every=75"),
+    *("validation.episodes=40", "backbone.args.downsample=pool", "learner.steps=3", "rule.args.lr=0.2"),
 )
-PRUNE = ("--sparsity", "0.9", "--pruner", "magnitude", "--scope", "global", "--retrain", "300")
+PRUNE = ("--sparsity", "0.9", "--pruner", "magnitude", "--scope", "global", "--retrain", "100")
 SIZES: Sizes = {"n_way": 5, "k_shot": 1, "queries": 15, "episodes": 400, "seed": 0}
 
 
