@@ -74,7 +74,7 @@ def waiting(found: Json) -> list[str]:
         f"{sizes['episodes']} unseen episodes of glyphs, {sizes['n_way']}-way {sizes['k_shot']}-shot: "
         f"{adapted['small']:.2f} % in {kib['small']}, {adapted['small-fp16']:.2f} % in {kib['small-fp16']} "
         f"({found['unadapted']:.1f} % before adapting); paired difference {off['mean']:+.2f} points "
-        f"(95 %: {off['low']:+.2f} to {off['high']:+.2f}), {found['episodes_that_differ']:.0%} of the episodes "
+        f"(95 %: {off['low']:+.2f} to {off['high']:+.2f}), {found['episodes_that_differ']:.0%} of them "
         f"differ, none by more than {found['largest']:.1f} points."
     ]
 
