@@ -12,8 +12,6 @@ static regrow_status chain_prepare(const machine *m, const uint32_t *w, uint32_t
 {
     /* Only one of the two jobs is read, which a compiler that inlines all of this cannot tell. */
     memset(c, 0, sizeof *c);
-    /* Only one of the two jobs is read, which a compiler that inlines all of this cannot tell. */
-    memset(c, 0, sizeof *c);
     c->sparse = sparse;
     if (sparse) return sparse_prepare(m, w, n, some, &c->kept);
     regrow_status status = conv_prepare(m, w, n, some, &c->dense);

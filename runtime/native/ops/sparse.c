@@ -138,17 +138,25 @@ static regrow_status op_conv_sparse(const machine *m, const uint32_t *w, uint32_
     return status;
 }
 
-/* Q kept positions share each load of dy; with fewer than eight, several stretches of it are summed side by side. */
+typedef struct {
+    list l; /* filters by filters, as often as there are `parts` */
+    size_t parts, rows, tile, vectors, kept, dy_channel;
+    const uint32_t *target; /* where in g a position's gradient goes; NULL where in their order */
+    const float *dy, *x;
+    float *g;
+} sparse_grad_job;
+
+/* Q kept positions share each load of dy; with fewer than five, several stretches of it are summed side by side. */
 #define KEPT(Q)                                                                                                    \
-    static void kept_##Q(const list *l, const float *dy, const float *x, size_t j, size_t run, float *g)           \
+    static void kept_##Q(const sparse_grad_job *job, const float *dy, const float *x, size_t j, size_t run)        \
     {                                                                                                             \
-        enum { SIDE = 8 / (Q) };                                                                                  \
+        enum { SIDE = (Q) > 4 ? 1 : (Q) > 2 ? 2 : 8 / (Q) };                                                      \
         const float *xq[Q];                                                                                       \
         vf s[8];                                                                                                  \
         float sums[8];                                                                                            \
         size_t i = 0;                                                                                             \
         UNROLL for (int q = 0; q < 8; q++) s[q] = (vf){0};                                                        \
-        UNROLL for (size_t q = 0; q < (Q); q++) xq[q] = x + offset_at(l, j + q);                                  \
+        UNROLL for (size_t q = 0; q < (Q); q++) xq[q] = x + offset_at(&job->l, j + q);                            \
         for (; i + SIDE <= run; i += SIDE)                                                                        \
             UNROLL for (size_t u = 0; u < SIDE; u++) {                                                            \
                 vf d = load(dy + (i + u) * VW);                                                                   \
@@ -161,46 +169,57 @@ static regrow_status op_conv_sparse(const machine *m, const uint32_t *w, uint32_
         sum_eight(s, sums);                                                                                       \
         UNROLL for (size_t q = 0; q < (Q); q++) {                                                                 \
             UNROLL for (size_t u = 1; u < SIDE; u++) sums[q * SIDE] += sums[q * SIDE + u];                        \
-            g[j + q] += sums[q * SIDE];                                                                           \
+            job->g[job->target ? job->target[j + q] : j + q] += sums[q * SIDE];                                   \
         }                                                                                                         \
     }
 KEPT(1)
 KEPT(2)
 KEPT(4)
 KEPT(8)
+#if VW > 1
+KEPT(3)
+KEPT(5)
+KEPT(6)
+KEPT(7)
+#endif
 #undef KEPT
 
-static void kept_dots(const list *l, const float *dy, const float *x, size_t from, size_t to, size_t run, float *g)
+typedef void (*kept_function)(const sparse_grad_job *job, const float *dy, const float *x, size_t j, size_t run);
+#if VW > 1
+static const kept_function KEPTS[8] = {kept_1, kept_2, kept_3, kept_4, kept_5, kept_6, kept_7, kept_8};
+#else
+static const kept_function KEPTS[8] = {kept_1, kept_2, NULL, kept_4, NULL, NULL, NULL, kept_8};
+#endif
+
+static void kept_dots(const sparse_grad_job *job, const float *dy, const float *x, size_t from, size_t to, size_t run)
 {
-    size_t j = from;
-    for (; j + 8 <= to; j += 8) kept_8(l, dy, x, j, run, g);
-    for (; j + 4 <= to; j += 4) kept_4(l, dy, x, j, run, g);
-    for (; j + 2 <= to; j += 2) kept_2(l, dy, x, j, run, g);
-    for (; j < to; j++) kept_1(l, dy, x, j, run, g);
+    for (size_t j = from, q; j < to; j += q) {
+        q = sparse_tile(to - j);
+        KEPTS[q - 1](job, dy, x, j, run);
+    }
 }
 
-typedef struct {
-    list l;
-    size_t rows, vectors, kept, dy_channel;
-    const float *dy, *x;
-    float *g;
-} sparse_grad_job;
-
-/* g, dy, x, index, ends, rows, kept, blocks, front of x, front and channel stride of dy, positions of a table or 0,
- * then one offset into x per position.  The pads of dy are zero. */
+/* g, dy, x, index, ends, targets (or none), parts, rows, kept, blocks, those of a tile, front of x, front and channel
+ * stride of dy, positions of a table or 0, then one offset into x per position.  A part is some channels of x, which
+ * a tile's stretch of them leaves in the first cache while all rows of dy pass by.  The pads of dy are zero. */
 static regrow_status sparse_grad_prepare(const machine *m, const uint32_t *w, uint32_t n, part some, sparse_grad_job *job)
 {
-    WORDS(12);
-    uint64_t rows = w[5], kept = w[6], run = times(w[7], LANES), high;
-    WORDS(12 + (uint64_t)w[11]);
+    WORDS(15);
+    uint64_t parts = w[6], rows = w[7], kept = w[8], run = times(w[9], LANES), high;
+    WORDS(15 + (uint64_t)w[14]);
     list l;
-    regrow_status status = list_read(m, w + 3, rows, kept, w[11], w + 12, &l);
+    regrow_status status = list_read(m, w + 3, times(parts, rows), kept, w[14], w + 15, &l);
     if (status != REGROW_OK) return status;
-    if (!list_holds(&l, rows, w[11], kept, w[8], &high)) return REGROW_E_INDEX;
+    if (!list_holds(&l, parts * rows, w[14], kept, w[11], &high)) return REGROW_E_INDEX;
+    if (!w[10]) return REGROW_E_WORDS;
     TAKE(float, g, w[0], kept);
-    TAKE(const float, dy, w[1], planes_extent(w[9], some.planes ? some.planes : rows, w[10], run));
-    TAKE(const float, x, w[2], plus(plus(w[8], some.x_run ? some.x_run : run), high));
-    sparse_grad_job made = {l, (size_t)rows, (size_t)(run / VW), (size_t)kept, w[10], dy + w[9], x + w[8], g};
+    TAKE(const float, dy, w[1], planes_extent(w[12], some.planes ? some.planes : rows, w[13], run));
+    TAKE(const float, x, w[2], plus(plus(w[11], some.x_run ? some.x_run : run), high));
+    TAKE_MAYBE(const uint32_t, target, w[5], kept);
+    for (size_t j = 0; target && j < kept; j++)
+        if (target[j] >= kept) return REGROW_E_INDEX;
+    sparse_grad_job made = {l, (size_t)parts, (size_t)rows, w[10] * (LANES / VW), (size_t)(run / VW), (size_t)kept, w[13], target,
+                            dy + w[12], x + w[11], g};
     *job = made;
     return REGROW_OK;
 }
@@ -208,10 +227,13 @@ static regrow_status sparse_grad_prepare(const machine *m, const uint32_t *w, ui
 /* To the gradients of some rows what one stretch of their dy adds. */
 static void sparse_grad_rows(const sparse_grad_job *job, size_t first, size_t count, const float *dy, const float *x, size_t vectors)
 {
-    for (size_t v = 0; v < vectors; v += GRAD_RUN) {
-        size_t some = vectors - v < GRAD_RUN ? vectors - v : GRAD_RUN;
-        for (size_t r = first; r < first + count; r++)
-            kept_dots(&job->l, dy + (r - first) * job->dy_channel + v * VW, x + v * VW, job->l.ends[r], job->l.ends[r + 1], some, job->g);
+    for (size_t v = 0; v < vectors; v += job->tile) {
+        size_t some = vectors - v < job->tile ? vectors - v : job->tile;
+        for (size_t p = 0; p < job->parts; p++) {
+            const uint32_t *ends = job->l.ends + p * job->rows + first;
+            for (size_t r = 0; r < count; r++)
+                kept_dots(job, dy + r * job->dy_channel + v * VW, x + v * VW, ends[r], ends[r + 1], some);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ from regrow.plan.kept import backward, forward
 from regrow.plan.pointwise import Lower
 from regrow.plan.products import lower_batch_matmul, lower_linear, lower_matmul
 from regrow.plan.style import Scratch
-from regrow.plan.walk import emit_sparse, listed, offsets
+from regrow.plan.walk import emit_sparse, listed, listed_in_parts, offsets
 from regrow.program import Attr, Op, Program
 
 _POINT: Mapping[str, Attr] = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
@@ -177,13 +177,13 @@ def _weight_gradient(b: Builder, op: Op, made: Geometry, source: Place | None = 
     name, taps = op.outputs[0], len(made.taps)
     if name in b.packs:
         weight = b.owner[name]
-        walk = listed(b, weight, "", forward(b.kept[weight]), offsets(planes, made))
+        walk = listed_in_parts(b, weight, planes, made, grid.blocks)
         g = b.new_packed(name)
         words = (
-            *(g, dy, x, *walk.buffers, walk.rows, walk.kept, grid.blocks, front, front, grid.channel),
-            *(len(walk.table), *walk.table),
+            *(g, dy, x, *walk.buffers, walk.target or NONE, walk.parts, o, walk.kept, grid.blocks, walk.tile),
+            *(front, front, grid.channel, len(walk.table), *walk.table),
         )
-        b.emit("conv_sparse_dw", words, (dy, x, *walk.buffers), (g,))
+        b.emit("conv_sparse_dw", words, (dy, x, *walk.read), (g,))
         return
     g = b.new(name)
     c, o = planes.channels // made.groups, o // made.groups

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regrow.plan.builder import Buffer, Builder, maybe
-from regrow.plan.grid import Geometry, Grid, Planes
-from regrow.plan.kept import Lists
+from regrow.plan.grid import LANES, Geometry, Grid, Planes
+from regrow.plan.kept import Lists, forward, in_parts
 
+# Of a weight's gradient: blocks of a plane between two reductions, and bytes of x that the first cache holds
+# while all gradients of outputs pass by.
+TILE_BLOCKS, NEAR = 64, 28 * 1024
 # Positions of a row up to which two bytes number them.
 NARROW = 2**16
 
@@ -49,6 +52,38 @@ def listed(b: Builder, weight: str, way: str, lists: Lists, reach: Sequence[int]
     made = np.array(reach, np.int32)[lists.index]
     names = (f"kept:{weight}:{way}offsets:{n}" for n in range(len(b.lists) + 1))
     return Walk(b.listed(next(n for n in names if _is_free(b, n, made)), made), ends, rows, kept, ())
+
+
+@dataclass(frozen=True, eq=False)
+class Parts(Walk):
+    """What the weight's gradient walks: some channels of x after the other, a tile of their planes at a time."""
+
+    parts: int
+    tile: int  # blocks
+    target: Buffer | None
+
+    @property
+    def read(self) -> tuple[Buffer, ...]:
+        return (*self.buffers, *([self.target] if self.target else []))
+
+
+def listed_in_parts(b: Builder, weight: str, planes: Planes, made: Geometry, blocks: int) -> Parts:
+    """As many channels as leave the first cache some room; all where lists are to be short."""
+    kept, reach = b.kept[weight], offsets(planes, made)
+    tile = even(blocks, TILE_BLOCKS)
+    channels = max(1, NEAR // (4 * LANES * tile))
+    if b.style.narrow or channels >= planes.channels:
+        walk = listed(b, weight, "", forward(kept), reach)
+        return Parts(walk.index, walk.ends, walk.rows, walk.kept, walk.table, 1, tile, None)
+    lists = in_parts(kept, channels)
+    walk = listed(b, weight, f"by {channels}:", lists, reach)
+    target = b.listed(f"kept:{weight}:by {channels}:target", lists.order)
+    return Parts(walk.index, walk.ends, walk.rows, walk.kept, (), walk.rows // len(kept.mask), tile, target)
+
+
+def even(count: int, most: int) -> int:
+    """Into how many at a time a count is cut, so that the last ones are not left with a few."""
+    return -(-count // -(-count // most))
 
 
 def _is_free(b: Builder, name: str, array: NDArray[Any]) -> bool:
