@@ -94,24 +94,97 @@ typedef struct {
     size_t rows, vectors, y_channel;
     const float *x, *value, *bias;
     float *y;
+    const int32_t *shift; /* one per stretch of a row's list; NULL where that is whole */
+    size_t stretches, unit;
 } sparse_job;
 
+#if defined(__AVX512F__) && VW == 16
+#define SHIFTED
+/* s[t] as one run of lanes, moved up by so many (down where negative), zeros coming in. */
+INLINE void move_lanes(vf *s, int count, int by)
+{
+    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    if (by > 0) {
+        __m512i from = _mm512_add_epi32(lane, _mm512_set1_epi32(16 - by));
+        UNROLL for (int t = count - 1; t >= 0; t--)
+            s[t] = (vf)_mm512_permutex2var_ps((__m512)(t ? s[t - 1] : (vf){0}), from, (__m512)s[t]);
+    } else if (by < 0) {
+        __m512i from = _mm512_sub_epi32(lane, _mm512_set1_epi32(by));
+        UNROLL for (int t = 0; t < count; t++)
+            s[t] = (vf)_mm512_permutex2var_ps((__m512)s[t], from, (__m512)(t + 1 < count ? s[t + 1] : (vf){0}));
+    }
+}
+
+/* A row's sums where offsets of each stretch are a shift more than whole vectors: x is read where vectors lie, and what
+ * it sums to is moved instead. */
+#define SHIFTED_RUN(T)                                                                                            \
+    static void shifted_##T(const sparse_job *job, const float *x, size_t row, float first, float *y)              \
+    {                                                                                                             \
+        const uint32_t *ends = job->l.ends + row * job->stretches;                                                \
+        const int32_t *offset = (const int32_t *)job->l.index;                                                    \
+        int32_t at_shift = 0;                                                                                     \
+        vf s[T];                                                                                                  \
+        UNROLL for (int t = 0; t < (T); t++) s[t] = (vf){0};                                                      \
+        for (size_t g = 0; g < job->stretches; g++) {                                                             \
+            const float *xg = x - job->shift[g];                                                                  \
+            size_t j = ends[g], to = ends[g + 1];                                                                 \
+            if (j == to) continue;                                                                                \
+            move_lanes(s, (T), job->shift[g] - at_shift);                                                         \
+            at_shift = job->shift[g];                                                                             \
+            for (; j < to; j++) {                                                                                 \
+                const float *xj = xg + offset[j];                                                                 \
+                float u = job->value[j];                                                                          \
+                UNROLL for (int t = 0; t < (T); t++) s[t] += u * load(xj + t * VW);                               \
+            }                                                                                                     \
+        }                                                                                                         \
+        move_lanes(s, (T), -at_shift);                                                                            \
+        UNROLL for (int t = 0; t < (T); t++) store(y + t * VW, s[t] + first);                                     \
+    }
+SHIFTED_RUN(1)
+SHIFTED_RUN(2)
+SHIFTED_RUN(3)
+SHIFTED_RUN(4)
+SHIFTED_RUN(5)
+SHIFTED_RUN(6)
+SHIFTED_RUN(7)
+SHIFTED_RUN(8)
+#undef SHIFTED_RUN
+
+typedef void (*shifted_function)(const sparse_job *job, const float *x, size_t row, float first, float *y);
+static const shifted_function SHIFTED_RUNS[SPARSE_T] = {shifted_1, shifted_2, shifted_3, shifted_4,
+                                                        shifted_5, shifted_6, shifted_7, shifted_8};
+#endif
+
+enum { SPARSE_WORDS = 15 };
+
 /* y, x, values, bias (or none), index, ends, rows, kept, blocks, front of x, front and channel stride of y, positions
- * of a table or 0, then one offset into x per position. */
+ * of a table or 0, stretches of a row's list or 0, blocks of a unit; then one offset into x per position, then a shift
+ * per stretch, ascending.  Shifts of zero and `ends` of stretches instead of rows say the same as none: they tell that
+ * what a stretch sums to may be moved by its shift within units, that many lanes being pads. */
 static regrow_status sparse_prepare(const machine *m, const uint32_t *w, uint32_t n, part some, sparse_job *job)
 {
-    WORDS(13);
-    uint64_t rows = w[6], kept = w[7], run = times(w[8], LANES), high;
-    WORDS(13 + (uint64_t)w[12]);
+    WORDS(SPARSE_WORDS);
+    uint64_t rows = w[6], kept = w[7], run = times(w[8], LANES), stretches = w[13], front = w[9], high, most = 0;
+    WORDS(SPARSE_WORDS + (uint64_t)w[12] + stretches);
+    const int32_t *shift = (const int32_t *)(w + SPARSE_WORDS + w[12]);
+    for (size_t g = 0; g < stretches; g++) {
+        uint64_t far = shift[g] < 0 ? (uint64_t)-(int64_t)shift[g] : (uint64_t)shift[g];
+        if (far >= LANES) return REGROW_E_WORDS;
+        most = far > most ? far : most;
+    }
+    if (stretches && (!w[14] || w[14] > SPARSE_T || w[12])) return REGROW_E_WORDS;
+    if (most > front) return REGROW_E_BOUNDS;
+    uint64_t lists = stretches ? times(rows, stretches) : rows;
     list l;
-    regrow_status status = list_read(m, w + 4, rows, kept, w[12], w + 13, &l);
+    regrow_status status = list_read(m, w + 4, lists, kept, w[12], w + SPARSE_WORDS, &l);
     if (status != REGROW_OK) return status;
-    if (!list_holds(&l, rows, w[12], kept, w[9], &high)) return REGROW_E_INDEX;
+    if (!list_holds(&l, lists, w[12], kept, front - most, &high)) return REGROW_E_INDEX;
     TAKE(float, y, w[0], planes_extent(w[10], some.planes ? some.planes : rows, w[11], run));
-    TAKE(const float, x, w[1], plus(plus(w[9], some.x_run ? some.x_run : run), high));
+    TAKE(const float, x, w[1], plus(plus(front, some.x_run ? some.x_run : run), plus(high, most)));
     TAKE(const float, value, w[2], kept);
     TAKE_MAYBE(const float, bias, w[3], rows);
-    sparse_job made = {l, (size_t)rows, (size_t)(run / VW), w[11], x + w[9], value, bias, y + w[10]};
+    sparse_job made = {l, (size_t)rows, (size_t)(run / VW), w[11], x + front, value, bias, y + w[10], stretches ? shift : NULL,
+                       stretches ? (size_t)stretches : 1, w[14]};
     *job = made;
     return REGROW_OK;
 }
@@ -122,10 +195,19 @@ static void sparse_rows(const sparse_job *job, size_t first, size_t count, const
     const list *l = &job->l;
     for (size_t v = 0; v < vectors;) {
         size_t t = sparse_tile(vectors - v);
+#if defined(SHIFTED)
+        if (job->shift) {
+            t = t > job->unit ? t - t % job->unit : vectors - v < job->unit ? vectors - v : job->unit;
+            for (size_t r = first; r < first + count; r++)
+                SHIFTED_RUNS[t - 1](job, x + v * VW, r, job->bias ? job->bias[r] : 0.0f, y + (r - first) * job->y_channel + v * VW);
+            v += t;
+            continue;
+        }
+#endif
         run_function run = RUNS[t - 1];
         for (size_t r = first; r < first + count; r++)
-            run(l, x + v * VW, job->value, l->ends[r], l->ends[r + 1], job->bias ? job->bias[r] : 0.0f,
-                y + (r - first) * job->y_channel + v * VW);
+            run(l, x + v * VW, job->value, l->ends[r * job->stretches], l->ends[(r + 1) * job->stretches],
+                job->bias ? job->bias[r] : 0.0f, y + (r - first) * job->y_channel + v * VW);
         v += t;
     }
 }
