@@ -38,7 +38,7 @@ def limits() -> dict[str, float]:
     cc = shutil.which("gcc") or shutil.which("cc")
     if cc is None:
         return {}
-    width = BYTES[list(core.names("width"))[core.library().regrow_width()]]
+    width = BYTES[core.widest()]
     with tempfile.TemporaryDirectory() as folder:
         out, source = Path(folder, "peak.so"), Path(__file__).with_name("peak.c")
         flags = ["-O2", "-march=native", "-shared", "-fPIC", f"-DVB={width}"]

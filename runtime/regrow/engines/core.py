@@ -50,6 +50,11 @@ def names(table: str) -> dict[str, int]:
     return made
 
 
+def widest() -> str:
+    """What the core calls the vectors of this machine."""
+    return list(names("width"))[library().regrow_width()]
+
+
 def code(table: str, name: str) -> int:
     """The number of an op or function."""
     return names(table)[name]

@@ -72,7 +72,10 @@ class NativeEngine:
     ) -> None:
         self._bundle = bundle
         self._budget = budget_bytes
-        self._styles = [plan] if plan != "auto" else ["fast"] if budget_bytes is None else ["fast", "small"]
+        fast = "wide" if core.widest() == "avx512" else "fast"
+        self._styles = ["small"] if plan == "small" else [fast]
+        if plan == "auto" and budget_bytes is not None:
+            self._styles.append("small")
         self._programs = {name: bundle.program(name) for name in _STAGES}
         self._plans: dict[tuple[str, int], _Planned] = {}
         if lacking := missing(self._programs):
@@ -174,7 +177,7 @@ class _Planned:
         lasting = [name for name in names if not name.startswith("out:") and name not in _PASSING]
         self._lasting = [(i, name, 2 * self.rows[name]) for i, name in enumerate(lasting)]
         self._passing = [(name, 2 * self.rows[name]) for name in names if name not in lasting]
-        self._address = _address(self.words)
+        self._address, self._width = _address(self.words), core.library().regrow_width()
         self._idle: list[_Slot] = []
 
     def run(self, arrays: Tensors, steps: int) -> int:
@@ -195,7 +198,8 @@ class _Planned:
             array = arrays[name]
             _bind(numbers, at, array if array.flags.c_contiguous else np.ascontiguousarray(array), copies)
         words = len(self.words)
-        status = int(core.library().regrow_run(self._address, words, slot.address, len(self.rows), steps))
+        arguments = (self._width, self._address, words, slot.address, len(self.rows), steps)
+        status = int(core.library().regrow_run_width(*arguments))
         self._idle.append(slot)
         return status
 
