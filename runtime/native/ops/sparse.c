@@ -189,26 +189,74 @@ static regrow_status sparse_prepare(const machine *m, const uint32_t *w, uint32_
     return REGROW_OK;
 }
 
+#if VW > 1
+/* A row of few weights over all of its vectors at once: there writing y is most of the work. */
+#define FEW(Q)                                                                                                    \
+    static void few_##Q(const sparse_job *job, const float *x, size_t from, size_t vectors, float first, float *y) \
+    {                                                                                                             \
+        const float *xq[(Q) + 1];                                                                                 \
+        float u[(Q) + 1];                                                                                         \
+        UNROLL for (int q = 0; q < (Q); q++) {                                                                    \
+            xq[q] = x + offset_at(&job->l, from + (size_t)q);                                                     \
+            u[q] = job->value[from + (size_t)q];                                                                      \
+        }                                                                                                         \
+        for (size_t v = 0; v < vectors; v++) {                                                                    \
+            vf s = splat(first);                                                                                  \
+            UNROLL for (int q = 0; q < (Q); q++) s += u[q] * load(xq[q] + v * VW);                             \
+            store(y + v * VW, s);                                                                                 \
+        }                                                                                                         \
+    }
+FEW(0)
+FEW(1)
+FEW(2)
+FEW(3)
+#undef FEW
+
+
+typedef void (*few_function)(const sparse_job *job, const float *x, size_t from, size_t vectors, float first, float *y);
+static const few_function FEWS[] = {few_0, few_1, few_2, few_3};
+#define MOST_FEW 3
+#endif
+
+/* One row over a tile of its vectors. */
+static void sparse_row(const sparse_job *job, size_t row, const float *x, size_t tile, float *y)
+{
+    const uint32_t *ends = job->l.ends + row * job->stretches;
+    float first = job->bias ? job->bias[row] : 0.0f;
+#if defined(SHIFTED)
+    if (job->shift) {
+        SHIFTED_RUNS[tile - 1](job, x, row, first, y);
+        return;
+    }
+#endif
+    RUNS[tile - 1](&job->l, x, job->value, ends[0], ends[job->stretches], first, y);
+}
+
 /* Some rows, the first of them at y. Tiles outside, rows inside: the slab of x under a tile stays in the first cache. */
 static void sparse_rows(const sparse_job *job, size_t first, size_t count, const float *x, size_t vectors, float *y)
 {
-    const list *l = &job->l;
-    for (size_t v = 0; v < vectors;) {
-        size_t t = sparse_tile(vectors - v);
-#if defined(SHIFTED)
-        if (job->shift) {
-            t = t > job->unit ? t - t % job->unit : vectors - v < job->unit ? vectors - v : job->unit;
-            for (size_t r = first; r < first + count; r++)
-                SHIFTED_RUNS[t - 1](job, x + v * VW, r, job->bias ? job->bias[r] : 0.0f, y + (r - first) * job->y_channel + v * VW);
-            v += t;
-            continue;
-        }
+#if defined(MOST_FEW)
+    const uint32_t *ends = job->l.ends;
+    size_t many = 0;
+    for (size_t r = first; r < first + count; r++) {
+        size_t from = ends[r * job->stretches], kept = ends[(r + 1) * job->stretches] - from;
+        if (kept <= MOST_FEW)
+            FEWS[kept](job, x, from, vectors, job->bias ? job->bias[r] : 0.0f, y + (r - first) * job->y_channel);
+        else many++;
+    }
+    if (!many) return;
 #endif
-        run_function run = RUNS[t - 1];
-        for (size_t r = first; r < first + count; r++)
-            run(l, x + v * VW, job->value, l->ends[r * job->stretches], l->ends[(r + 1) * job->stretches],
-                job->bias ? job->bias[r] : 0.0f, y + (r - first) * job->y_channel + v * VW);
-        v += t;
+    for (size_t v = 0, t; v < vectors; v += t) {
+        t = sparse_tile(vectors - v);
+#if defined(SHIFTED)
+        if (job->shift) t = t > job->unit ? t - t % job->unit : vectors - v < job->unit ? vectors - v : job->unit;
+#endif
+        for (size_t r = first; r < first + count; r++) {
+#if defined(MOST_FEW)
+            if (ends[(r + 1) * job->stretches] - ends[r * job->stretches] <= MOST_FEW) continue;
+#endif
+            sparse_row(job, r, x + v * VW, t, y + (r - first) * job->y_channel + v * VW);
+        }
     }
 }
 
