@@ -10,6 +10,7 @@ typedef struct {
     float slope;
 } affine;
 
+INLINE vf farther(int down, vf a, vf b) { return down ? smaller(a, b) : larger(a, b); }
 INLINE vf apply(const affine *a, vf z) { return (z - a->mean) * a->scale + a->shift; }
 
 INLINE vf activate(vf v, float slope)
@@ -76,11 +77,11 @@ static void plane_moments(const float *z, const view *v, const extent4 *e, float
     }
 }
 
-/* One channel of z to one of y. `width` may take in the pads of a row, which are then stored with it, as zeros. Pooling looks at z: the affine part keeps the order, or turns it round. */
-static void block_plane(const affine *to, const float *z, const view *vz, float *y, const view *vy, const extent4 *out, int pooled, size_t width)
+/* One channel of z to one of y. `width` may take in the pads of a row, which are then stored with it, as zeros. Pooling
+ * looks at z: the affine part keeps the order, or turns it round. */
+INLINE void block_plane_of(const affine *to, int down, const float *z, const view *vz, float *y, const view *vy, const extent4 *out, int pooled, size_t width)
 {
     affine a = *to;
-    float turn = a.scale < 0 ? -1.0f : 1.0f;
     size_t columns = out->columns, rows = out->rows, z_row = vz->row, y_row = vy->row;
     for (size_t i = 0; i < width; i += VW) {
         size_t left = beyond(columns, i), more = beyond(2 * left, VW);
@@ -92,9 +93,9 @@ static void block_plane(const affine *to, const float *z, const view *vz, float 
                 vf v;
                 if (pooled) {
                     const float *z1 = z0 + z_row;
-                    vf m0 = larger(load_some(z0, 2 * left) * turn, load_some(z1, 2 * left) * turn), m1 = m0;
-                    if (more) m1 = larger(load_some(z0 + VW, more) * turn, load_some(z1 + VW, more) * turn);
-                    v = larger(EVEN(m0, m1), ODD(m0, m1)) * turn;
+                    vf m0 = farther(down, load_some(z0, 2 * left), load_some(z1, 2 * left)), m1 = m0;
+                    if (more) m1 = farther(down, load_some(z0 + VW, more), load_some(z1 + VW, more));
+                    v = farther(down, EVEN(m0, m1), ODD(m0, m1));
                     z0 += 2 * z_row;
                 } else {
                     v = load_some(z0, left);
@@ -104,6 +105,13 @@ static void block_plane(const affine *to, const float *z, const view *vz, float 
             }
         }
     }
+}
+
+static void block_plane(const affine *a, const float *z, const view *vz, float *y, const view *vy, const extent4 *out, int pooled, size_t width)
+{
+    if (!pooled) block_plane_of(a, 0, z, vz, y, vy, out, 0, width);
+    else if (a->scale < 0) block_plane_of(a, 1, z, vz, y, vy, out, 1, width);
+    else block_plane_of(a, 0, z, vz, y, vy, out, 1, width);
 }
 
 typedef struct {
@@ -195,23 +203,28 @@ INLINE rows_pair pair_load(const float *z0, const float *z1, size_t left)
     return p;
 }
 
+/* Whether the affine part keeps the order of values, turns it round, or makes all equal. A constant where this is
+ * asked for every window. */
+typedef enum { UP, DOWN, FLAT } order;
+
+static order order_of(const affine *a) { return a->scale == 0 ? FLAT : a->scale < 0 ? DOWN : UP; }
+INLINE mask wins(order o, vf v, vf best) { return o == UP ? above(v, best) : o == DOWN ? above(best, v) : above(best, best); }
+
 /* The first of the largest z wins; of the smallest, where the affine part turns the order round. */
-INLINE quad quad_of(const affine *a, const rows_pair *p)
+INLINE quad quad_of(const affine *a, order o, const rows_pair *p)
 {
     quad q;
-    float turn = a->scale < 0 ? -1.0f : 1.0f;
     q.z[0] = EVEN(p->top, p->top_more);
     q.z[1] = ODD(p->top, p->top_more);
     q.z[2] = EVEN(p->low, p->low_more);
     q.z[3] = ODD(p->low, p->low_more);
-    vf best = q.z[0] * turn, v1 = q.z[1] * turn, v2 = q.z[2] * turn, v3 = q.z[3] * turn;
-    if (a->scale == 0) v1 = v2 = v3 = best; /* all are equal then */
-    q.second = above(v1, best);
-    best = pick_lanes(q.second, v1, best);
-    q.third = above(v2, best);
-    best = pick_lanes(q.third, v2, best);
-    q.fourth = above(v3, best);
-    q.where = pick_lanes(q.fourth, v3, best) * turn;
+    vf best = q.z[0];
+    q.second = wins(o, q.z[1], best);
+    best = pick_lanes(q.second, q.z[1], best);
+    q.third = wins(o, q.z[2], best);
+    best = pick_lanes(q.third, q.z[2], best);
+    q.fourth = wins(o, q.z[3], best);
+    q.where = pick_lanes(q.fourth, q.z[3], best);
     q.value = apply(a, q.where);
     return q;
 }
@@ -230,13 +243,14 @@ typedef struct {
 static void back_sums(const back *b, const affine *a, const float *z, const float *dy, float *plain, float *along)
 {
     vf s0 = {0}, s1 = {0};
+    order o = order_of(a);
     EACH_ROW(b->y_size, i, s, r) {
         size_t left = b->y_size.columns - i;
         const float *row = z + s * b->z.sample + (b->pooled ? 2 * (r * b->z.row + i) : r * b->z.row + i);
         vf d = load_some(dy + s * b->dy.sample + r * b->dy.row + i, left), value, where;
         if (b->pooled) {
             rows_pair rows = pair_load(row, row + b->z.row, 2 * left);
-            quad q = quad_of(a, &rows);
+            quad q = quad_of(a, o, &rows);
             value = q.value;
             where = q.where;
         } else {
@@ -304,7 +318,7 @@ static vf back_rows(const back *b, const affine *a, const spread *p, const float
 }
 
 /* Pairs of rows: what comes from above goes to the winner of each window. */
-static vf back_pairs(const back *b, const affine *a, const spread *p, const float *z, const float *dy, float *dz)
+INLINE vf back_pairs_of(const back *b, const affine *a, order o, const spread *p, const float *z, const float *dy, float *dz)
 {
     vf sum = {0};
     /* Copies: what is stored to dz might else be these. */
@@ -326,7 +340,7 @@ static vf back_pairs(const back *b, const affine *a, const spread *p, const floa
                 float *to = ds + 2 * r * vd.row, *below = to + vd.row;
                 rows_pair here = ahead;
                 if (r + 1 < rows) ahead = pair_load(z0, z0 + vz.row, left);
-                quad q = quad_of(&af, &here);
+                quad q = quad_of(&af, o, &here);
                 vf d = slide(q.value, load_some(gs + r * vg.row, above_left), af.slope) * af.scale;
                 vf g3 = only(q.fourth, d), rest = except(q.fourth, d);
                 vf g2 = only(q.third, rest);
@@ -348,6 +362,12 @@ static vf back_pairs(const back *b, const affine *a, const spread *p, const floa
         }
     }
     return sum;
+}
+
+/* Where all are equal no gradient is left to go anywhere. */
+static vf back_pairs(const back *b, const affine *a, const spread *p, const float *z, const float *dy, float *dz)
+{
+    return a->scale < 0 ? back_pairs_of(b, a, DOWN, p, z, dy, dz) : back_pairs_of(b, a, UP, p, z, dy, dz);
 }
 
 static float back_plane(const back *b, const affine *a, const spread *p, const float *z, const float *dy, float *dz)
