@@ -265,21 +265,41 @@ static void back_sums(const back *b, const affine *a, const float *z, const floa
     *along = sum_lanes(s1);
 }
 
+/* Adds to both sums of one row's stretch. Behind a ReLU nothing comes where the output is zero. */
+INLINE void add_of_output(int relu, float slope, float up, float shift, vf v, vf d, vf *plain, vf *along)
+{
+    mask on = above(v, (vf){0});
+    d = relu ? only(on, d) : pick_lanes(on, d, d * slope);
+    if (!relu) v = pick_lanes(on, v, v * up);
+    *plain += d;
+    *along += d * (v - shift);
+}
+
+INLINE void sums_of_output(int relu, const back *b, const affine *a, const float *y, const float *dy, float *plain, float *along)
+{
+    vf s0[2] = {splat(0), splat(0)}, s1[2] = {splat(0), splat(0)};
+    float slope = a->slope, up = slope > 0 ? 1 / slope : 0, shift = a->shift;
+    size_t rows = b->y_size.rows, y_row = b->y.row, dy_row = b->dy.row;
+    for (size_t i = 0; i < b->y_size.columns; i += VW) {
+        size_t left = b->y_size.columns - i;
+        for (size_t n = 0; n < b->y_size.samples; n++) {
+            const float *yr = y + n * b->y.sample + i, *dr = dy + n * b->dy.sample + i;
+            size_t r = 0;
+            for (; r + 2 <= rows; r += 2, yr += 2 * y_row, dr += 2 * dy_row)
+                UNROLL for (size_t k = 0; k < 2; k++)
+                    add_of_output(relu, slope, up, shift, load_some(yr + k * y_row, left), load_some(dr + k * dy_row, left), &s0[k], &s1[k]);
+            if (r < rows) add_of_output(relu, slope, up, shift, load_some(yr, left), load_some(dr, left), &s0[0], &s1[0]);
+        }
+    }
+    *plain = sum_lanes(s0[0] + s0[1]);
+    *along = sum_lanes(s1[0] + s1[1]) / a->scale;
+}
+
 /* The same from the output of the block, a quarter of the reading: its value is that of the winner. */
 static void back_sums_of_output(const back *b, const affine *a, const float *y, const float *dy, float *plain, float *along)
 {
-    vf s0 = {0}, s1 = {0};
-    float up = a->slope > 0 ? 1 / a->slope : 0;
-    EACH_ROW(b->y_size, i, s, r) {
-        size_t left = b->y_size.columns - i;
-        vf v = load_some(y + s * b->y.sample + r * b->y.row + i, left);
-        vf d = slide(v, load_some(dy + s * b->dy.sample + r * b->dy.row + i, left), a->slope);
-        v = pick_lanes(above(v, (vf){0}), v, v * up);
-        s0 += d;
-        s1 += d * (v - a->shift);
-    }
-    *plain = sum_lanes(s0);
-    *along = sum_lanes(s1) / a->scale;
+    if (a->slope == 0.0f) sums_of_output(1, b, a, y, dy, plain, along);
+    else sums_of_output(0, b, a, y, dy, plain, along);
 }
 
 /* dz = g * scale + (z - mean) * tilt + level */
@@ -326,20 +346,20 @@ INLINE vf back_pairs_of(const back *b, const affine *a, order o, const spread *p
     affine af = *a;
     spread sp = *p;
     size_t columns = b->z_size.columns, rows = b->y_size.rows;
-    for (size_t i = 0; 2 * i < b->width; i += VW) {
+    for (size_t i = 0; 2 * i < b->width && rows; i += VW) {
         size_t left = beyond(columns, 2 * i), more = beyond(left, VW), wide = b->width - 2 * i, above_left = beyond(columns / 2, i);
         mask keep = lanes(left), keep_more = lanes(more);
-        for (size_t s = 0; s < b->y_size.samples && rows; s++) {
+        /* A pair is loaded before the one above is stored: where dz is z, the lanes that store leaves out would
+         * reach into it and hold the load up. */
+        rows_pair ahead = pair_load(z + 2 * i, z + 2 * i + vz.row, left);
+        for (size_t s = 0; s < b->y_size.samples; s++) {
             const float *zs = z + s * vz.sample + 2 * i, *gs = dy + s * vg.sample + i;
             float *ds = dz + s * vd.sample + 2 * i;
-            /* A pair is loaded before the one above is stored: where dz is z, the lanes that store leaves out would
-             * reach into it and hold the load up. */
-            rows_pair ahead = pair_load(zs, zs + vz.row, left);
             for (size_t r = 0; r < rows; r++) {
-                const float *z0 = zs + 2 * (r + 1) * vz.row;
+                const float *z0 = r + 1 < rows ? zs + 2 * (r + 1) * vz.row : s + 1 < b->y_size.samples ? zs + vz.sample : zs;
                 float *to = ds + 2 * r * vd.row, *below = to + vd.row;
                 rows_pair here = ahead;
-                if (r + 1 < rows) ahead = pair_load(z0, z0 + vz.row, left);
+                ahead = pair_load(z0, z0 + vz.row, left);
                 quad q = quad_of(&af, o, &here);
                 vf d = slide(q.value, load_some(gs + r * vg.row, above_left), af.slope) * af.scale;
                 vf g3 = only(q.fourth, d), rest = except(q.fourth, d);
