@@ -52,7 +52,8 @@ def names(table: str) -> dict[str, int]:
 
 def widest() -> str:
     """What the core calls the vectors of this machine."""
-    return list(names("width"))[library().regrow_width()]
+    width: int = library().regrow_width()
+    return list(names("width"))[width]
 
 
 def code(table: str, name: str) -> int:

@@ -27,9 +27,12 @@ _POINT: Mapping[str, Attr] = {"stride": (1, 1), "padding": (0, 0), "dilation": (
 def shared_pads(
     programs: Iterable[Program], batch: int, packs: Collection[str], wide: bool
 ) -> dict[tuple[int, int], tuple[int, int]]:
-    """Per spatial size the widest padding of the convolutions that keep it; `wide`: rows of whole vectors, if packed."""
+    """Per spatial size the widest padding of the convolutions that keep it.
+
+    `wide`: rows around packed weights are whole vectors.
+    """
     pads: dict[tuple[int, int], tuple[int, int]] = {}
-    packed = set()
+    packed: set[tuple[int, int]] = set()
     for program in programs:
         for op in program.ops:
             if op.kind == "conv2d":
@@ -122,8 +125,8 @@ def _forward(b: Builder, op: Op, made: Geometry, scratch: Scratch | None = None)
     front, channel = made.grid.guard, made.grid.channel
     if op.inputs[1] in b.packs:
         kept, reach = forward(b.kept[op.inputs[1]]), offsets(planes, made)
-        taps = shifts(planes, [t.offset for t in made.taps])
-        walk, order = listed_in_stretches(b, op.inputs[1], "", kept, reach, taps)
+        taken = shifts(planes, [t.offset for t in made.taps])
+        walk, order = listed_in_stretches(b, op.inputs[1], "", kept, reach, taken)
         values = b.places[op.inputs[1]][0].buffer
         if walk.shifts:
             values = _picked(b, op.inputs[1], "shifted:", values, order)

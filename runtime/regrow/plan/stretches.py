@@ -1,8 +1,8 @@
 """Kept weights by how far their taps are from whole vectors, so that kernels read x only where vectors lie.
 
-A tap's offset is whole vectors and a shift of a few lanes. What all weights of one shift sum to is made from whole
-vectors and then moved by that shift at once. Lanes leave a vector then, and zeros come in: right where what lies
-beyond is a pad, which holds within a row of whole vectors, or within a sample of them.
+A tap's offset is whole vectors and a shift of a few lanes. What all weights of one shift sum to is made from
+whole vectors and then moved by that shift at once. Lanes leave a vector then, and zeros come in: right where
+what lies beyond is a pad, which holds within a row of whole vectors, or within a sample of them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from regrow.plan.grid import LANES, Grid, Planes, rounded
 from regrow.plan.kept import Lists
+
+Numbers = NDArray[np.int64]
 
 # Vectors that a kernel holds at once, stretches up to which moving pays off, and kept weights in each.
 MOST_VECTORS, MOST_STRETCHES, LEAST_KEPT = 8, 6, 4
@@ -76,7 +78,7 @@ def _unit(grid: Grid) -> int | None:
     return next((unit for unit in found if unit <= MOST_VECTORS), None)
 
 
-def _reads(planes: Planes, row: NDArray[np.int64], column: NDArray[np.int64], offset: int) -> NDArray[np.bool_]:
+def _reads(planes: Planes, row: Numbers, column: Numbers, offset: int) -> NDArray[np.bool_]:
     """Where a tap meets no pad beside a row; nor one above or below, where the unit is a sample."""
     down = round(offset / planes.grid.columns)
     to_row, to_column = row + down, column + offset - down * planes.grid.columns
@@ -94,7 +96,7 @@ def in_stretches(lists: Lists, made: Shifts) -> tuple[Lists, NDArray[np.intp]]:
     """Every row's list by shift, with the end of each stretch; and where each entry was before."""
     rows, taps, count = len(lists.ends) - 1, len(made.of_tap), len(made.all)
     number = np.searchsorted(made.all, made.of_tap)
-    row = np.repeat(np.arange(rows), np.diff(lists.ends.astype(np.int64)))
+    row = np.repeat(np.arange(rows), lists.ends[1:].astype(np.int64) - lists.ends[:-1])
     stretch = row * count + number[lists.index % taps]
     order = np.argsort(stretch, kind="stable")
     ends = np.zeros(rows * count + 1, np.uint32)

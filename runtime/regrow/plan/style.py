@@ -25,7 +25,7 @@ class Style:
     recompute: bool  # outputs of convolutions are made again instead of kept
     narrow: bool  # lists of two bytes per kept weight instead of four
     tile_bytes: int  # of a scratch, from which follows how many samples it holds
-    wide: bool = False  # rows around packed weights are whole vectors of the widest core, where that takes few pads
+    wide: bool = False  # rows around packed weights are whole vectors, where that takes few pads
 
 
 STYLES = {

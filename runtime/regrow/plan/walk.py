@@ -71,7 +71,7 @@ def listed_in_stretches(
 
 @dataclass(frozen=True, eq=False)
 class Parts(Walk):
-    """What the weight's gradient walks: some channels of x after the other, a tile of their planes at a time."""
+    """What the weight's gradient walks: some channels of x after the other, a tile of planes at a time."""
 
     parts: int = 1
     tile: int = 1  # blocks
