@@ -43,6 +43,14 @@ static regrow_status list_read(const machine *m, const uint32_t *w, uint64_t row
     return REGROW_OK;
 }
 
+/* Index and ends, which two words name, share nothing with what is written. */
+static int list_apart(const machine *m, const uint32_t *list_words, const uint32_t *written, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!apart(m, list_words[0], written[i]) || !apart(m, list_words[1], written[i])) return 0;
+    return 1;
+}
+
 #define SUM_RUN(T, OFFSET)                                                                                        \
     for (size_t j = from; j < to; j++) {                                                                          \
         const float *xj = x + (OFFSET);                                                                           \
@@ -159,8 +167,8 @@ enum { SPARSE_WORDS = 15 };
 
 /* y, x, values, bias (or none), index, ends, rows, kept, blocks, front of x, front and channel stride of y, positions
  * of a table or 0, stretches of a row's list or 0, blocks of a unit; then one offset into x per position, then a shift
- * per stretch, ascending.  Shifts of zero and `ends` of stretches instead of rows say the same as none: they tell that
- * what a stretch sums to may be moved by its shift within units, that many lanes being pads. */
+ * per stretch, ascending.  `ends` are those of stretches where there are some; offsets of one are its shift more than
+ * whole blocks, and what it sums to may be moved by that within a unit: nothing but pads leaves it. */
 static regrow_status sparse_prepare(const machine *m, const uint32_t *w, uint32_t n, part some, sparse_job *job)
 {
     WORDS(SPARSE_WORDS);
@@ -178,7 +186,7 @@ static regrow_status sparse_prepare(const machine *m, const uint32_t *w, uint32_
     list l;
     regrow_status status = list_read(m, w + 4, lists, kept, w[12], w + SPARSE_WORDS, &l);
     if (status != REGROW_OK) return status;
-    if (!list_holds(&l, lists, w[12], kept, front - most, &high)) return REGROW_E_INDEX;
+    if (!list_apart(m, w + 4, w, 1) || !list_holds(&l, lists, w[12], kept, front - most, &high)) return REGROW_E_INDEX;
     TAKE(float, y, w[0], planes_extent(w[10], some.planes ? some.planes : rows, w[11], run));
     TAKE(const float, x, w[1], plus(plus(front, some.x_run ? some.x_run : run), plus(high, most)));
     TAKE(const float, value, w[2], kept);
@@ -340,8 +348,9 @@ static regrow_status sparse_grad_prepare(const machine *m, const uint32_t *w, ui
     list l;
     regrow_status status = list_read(m, w + 3, times(parts, rows), kept, w[14], w + 15, &l);
     if (status != REGROW_OK) return status;
+    if (!list_apart(m, w + 3, w, 1) || !apart(m, w[5], w[0])) return REGROW_E_INDEX;
     if (!list_holds(&l, parts * rows, w[14], kept, w[11], &high)) return REGROW_E_INDEX;
-    if (!w[10]) return REGROW_E_WORDS;
+    if (!w[10] || w[10] > w[9]) return REGROW_E_WORDS;
     TAKE(float, g, w[0], kept);
     TAKE(const float, dy, w[1], planes_extent(w[12], some.planes ? some.planes : rows, w[13], run));
     TAKE(const float, x, w[2], plus(plus(w[11], some.x_run ? some.x_run : run), high));
