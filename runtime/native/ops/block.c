@@ -10,7 +10,21 @@ typedef struct {
     float slope;
 } affine;
 
-INLINE vf farther(int down, vf a, vf b) { return down ? smaller(a, b) : larger(a, b); }
+/* Whether the affine part keeps the order of values, turns it round, or makes all equal. A constant of the loops over
+ * a channel, except without vectors: there code is to be small, and values are turned instead. */
+typedef enum { UP, DOWN, FLAT } order;
+
+INLINE float turn_of(order o) { return o == DOWN ? -1.0f : 1.0f; }
+INLINE order order_of(const affine *a) { return a->scale == 0 ? FLAT : a->scale < 0 ? DOWN : UP; }
+#if VW == 1
+INLINE vf turned(float turn, vf v) { return v * turn; }
+INLINE vf farther(order o, vf a, vf b) { return (void)o, larger(a, b); }
+INLINE mask wins(order o, vf v, vf best) { return (void)o, above(v, best); }
+#else
+INLINE vf turned(float turn, vf v) { return (void)turn, v; }
+INLINE vf farther(order o, vf a, vf b) { return o == DOWN ? smaller(a, b) : larger(a, b); }
+INLINE mask wins(order o, vf v, vf best) { return o == DOWN ? above(best, v) : above(v, best); }
+#endif
 INLINE vf apply(const affine *a, vf z) { return (z - a->mean) * a->scale + a->shift; }
 
 INLINE vf activate(vf v, float slope)
@@ -79,9 +93,10 @@ static void plane_moments(const float *z, const view *v, const extent4 *e, float
 
 /* One channel of z to one of y. `width` may take in the pads of a row, which are then stored with it, as zeros. Pooling
  * looks at z: the affine part keeps the order, or turns it round. */
-INLINE void block_plane_of(const affine *to, int down, const float *z, const view *vz, float *y, const view *vy, const extent4 *out, int pooled, size_t width)
+INLINE void block_plane_of(const affine *to, order o, const float *z, const view *vz, float *y, const view *vy, const extent4 *out, int pooled, size_t width)
 {
     affine a = *to;
+    float turn = turn_of(o);
     size_t columns = out->columns, rows = out->rows, z_row = vz->row, y_row = vy->row;
     for (size_t i = 0; i < width; i += VW) {
         size_t left = beyond(columns, i), more = beyond(2 * left, VW);
@@ -93,9 +108,9 @@ INLINE void block_plane_of(const affine *to, int down, const float *z, const vie
                 vf v;
                 if (pooled) {
                     const float *z1 = z0 + z_row;
-                    vf m0 = farther(down, load_some(z0, 2 * left), load_some(z1, 2 * left)), m1 = m0;
-                    if (more) m1 = farther(down, load_some(z0 + VW, more), load_some(z1 + VW, more));
-                    v = farther(down, EVEN(m0, m1), ODD(m0, m1));
+                    vf m0 = farther(o, turned(turn, load_some(z0, 2 * left)), turned(turn, load_some(z1, 2 * left))), m1 = m0;
+                    if (more) m1 = farther(o, turned(turn, load_some(z0 + VW, more)), turned(turn, load_some(z1 + VW, more)));
+                    v = turned(turn, farther(o, EVEN(m0, m1), ODD(m0, m1)));
                     z0 += 2 * z_row;
                 } else {
                     v = load_some(z0, left);
@@ -109,9 +124,13 @@ INLINE void block_plane_of(const affine *to, int down, const float *z, const vie
 
 static void block_plane(const affine *a, const float *z, const view *vz, float *y, const view *vy, const extent4 *out, int pooled, size_t width)
 {
-    if (!pooled) block_plane_of(a, 0, z, vz, y, vy, out, 0, width);
-    else if (a->scale < 0) block_plane_of(a, 1, z, vz, y, vy, out, 1, width);
-    else block_plane_of(a, 0, z, vz, y, vy, out, 1, width);
+#if VW == 1
+    block_plane_of(a, order_of(a), z, vz, y, vy, out, pooled, width);
+#else
+    if (!pooled) block_plane_of(a, UP, z, vz, y, vy, out, 0, width);
+    else if (a->scale < 0) block_plane_of(a, DOWN, z, vz, y, vy, out, 1, width);
+    else block_plane_of(a, UP, z, vz, y, vy, out, 1, width);
+#endif
 }
 
 typedef struct {
@@ -204,28 +223,23 @@ INLINE rows_pair pair_load(const float *z0, const float *z1, size_t left)
     return p;
 }
 
-/* Whether the affine part keeps the order of values, turns it round, or makes all equal. A constant where this is
- * asked for every window. */
-typedef enum { UP, DOWN, FLAT } order;
-
-static order order_of(const affine *a) { return a->scale == 0 ? FLAT : a->scale < 0 ? DOWN : UP; }
-INLINE mask wins(order o, vf v, vf best) { return o == UP ? above(v, best) : o == DOWN ? above(best, v) : above(best, best); }
-
 /* The first of the largest z wins; of the smallest, where the affine part turns the order round. */
 INLINE quad quad_of(const affine *a, order o, const rows_pair *p)
 {
     quad q;
+    float turn = turn_of(o);
     q.z[0] = EVEN(p->top, p->top_more);
     q.z[1] = ODD(p->top, p->top_more);
     q.z[2] = EVEN(p->low, p->low_more);
     q.z[3] = ODD(p->low, p->low_more);
-    vf best = q.z[0];
-    q.second = wins(o, q.z[1], best);
-    best = pick_lanes(q.second, q.z[1], best);
-    q.third = wins(o, q.z[2], best);
-    best = pick_lanes(q.third, q.z[2], best);
-    q.fourth = wins(o, q.z[3], best);
-    q.where = pick_lanes(q.fourth, q.z[3], best);
+    vf best = turned(turn, q.z[0]), v1 = turned(turn, q.z[1]), v2 = turned(turn, q.z[2]), v3 = turned(turn, q.z[3]);
+    if (o == FLAT) v1 = v2 = v3 = best;
+    q.second = wins(o, v1, best);
+    best = pick_lanes(q.second, v1, best);
+    q.third = wins(o, v2, best);
+    best = pick_lanes(q.third, v2, best);
+    q.fourth = wins(o, v3, best);
+    q.where = turned(turn, pick_lanes(q.fourth, v3, best));
     q.value = apply(a, q.where);
     return q;
 }
@@ -278,6 +292,7 @@ INLINE void add_of_output(int relu, float slope, float up, float shift, vf v, vf
 
 INLINE void sums_of_output(int relu, const back *b, const affine *a, const float *y, const float *dy, float *plain, float *along)
 {
+    enum { SIDE = VW == 1 ? 1 : 2 }; /* rows side by side */
     vf s0[2] = {splat(0), splat(0)}, s1[2] = {splat(0), splat(0)};
     float slope = a->slope, up = slope > 0 ? 1 / slope : 0, shift = a->shift;
     size_t rows = b->y_size.rows, y_row = b->y.row, dy_row = b->dy.row;
@@ -286,10 +301,10 @@ INLINE void sums_of_output(int relu, const back *b, const affine *a, const float
         for (size_t n = 0; n < b->y_size.samples; n++) {
             const float *yr = y + n * b->y.sample + i, *dr = dy + n * b->dy.sample + i;
             size_t r = 0;
-            for (; r + 2 <= rows; r += 2, yr += 2 * y_row, dr += 2 * dy_row)
-                UNROLL for (size_t k = 0; k < 2; k++)
+            for (; r + SIDE <= rows; r += SIDE, yr += SIDE * y_row, dr += SIDE * dy_row)
+                UNROLL for (size_t k = 0; k < SIDE; k++)
                     add_of_output(relu, slope, up, shift, load_some(yr + k * y_row, left), load_some(dr + k * dy_row, left), &s0[k], &s1[k]);
-            if (r < rows) add_of_output(relu, slope, up, shift, load_some(yr, left), load_some(dr, left), &s0[0], &s1[0]);
+            if (SIDE > 1 && r < rows) add_of_output(relu, slope, up, shift, load_some(yr, left), load_some(dr, left), &s0[0], &s1[0]);
         }
     }
     *plain = sum_lanes(s0[0] + s0[1]);
@@ -299,8 +314,12 @@ INLINE void sums_of_output(int relu, const back *b, const affine *a, const float
 /* The same from the output of the block, a quarter of the reading: its value is that of the winner. */
 static void back_sums_of_output(const back *b, const affine *a, const float *y, const float *dy, float *plain, float *along)
 {
+#if VW == 1
+    sums_of_output(a->slope == 0.0f, b, a, y, dy, plain, along);
+#else
     if (a->slope == 0.0f) sums_of_output(1, b, a, y, dy, plain, along);
     else sums_of_output(0, b, a, y, dy, plain, along);
+#endif
 }
 
 /* dz = g * scale + (z - mean) * tilt + level */
@@ -352,15 +371,18 @@ INLINE vf back_pairs_of(const back *b, const affine *a, order o, const spread *p
         mask keep = lanes(left), keep_more = lanes(more);
         /* A pair is loaded before the one above is stored: where dz is z, the lanes that store leaves out would
          * reach into it and hold the load up. */
-        rows_pair ahead = pair_load(z + 2 * i, z + 2 * i + vz.row, left);
+        rows_pair ahead = {0};
+        if (VW > 1) ahead = pair_load(z + 2 * i, z + 2 * i + vz.row, left);
         for (size_t s = 0; s < b->y_size.samples; s++) {
             const float *zs = z + s * vz.sample + 2 * i, *gs = dy + s * vg.sample + i;
+            const float *following = s + 1 < b->y_size.samples ? zs + vz.sample : zs, *z0 = zs;
             float *ds = dz + s * vd.sample + 2 * i;
             for (size_t r = 0; r < rows; r++) {
-                const float *z0 = r + 1 < rows ? zs + 2 * (r + 1) * vz.row : s + 1 < b->y_size.samples ? zs + vz.sample : zs;
                 float *to = ds + 2 * r * vd.row, *below = to + vd.row;
                 rows_pair here = ahead;
-                ahead = pair_load(z0, z0 + vz.row, left);
+                if (VW == 1) here = pair_load(z0, z0 + vz.row, left);
+                z0 = r + 1 < rows ? z0 + 2 * vz.row : following;
+                if (VW > 1) ahead = pair_load(z0, z0 + vz.row, left);
                 quad q = quad_of(&af, o, &here);
                 vf d = slide(q.value, load_some(gs + r * vg.row, above_left), af.slope) * af.scale;
                 vf g3 = only(q.fourth, d), rest = except(q.fourth, d);
@@ -388,7 +410,11 @@ INLINE vf back_pairs_of(const back *b, const affine *a, order o, const spread *p
 /* Where all are equal no gradient is left to go anywhere. */
 static vf back_pairs(const back *b, const affine *a, const spread *p, const float *z, const float *dy, float *dz)
 {
+#if VW == 1
+    return back_pairs_of(b, a, a->scale < 0 ? DOWN : UP, p, z, dy, dz);
+#else
     return a->scale < 0 ? back_pairs_of(b, a, DOWN, p, z, dy, dz) : back_pairs_of(b, a, UP, p, z, dy, dz);
+#endif
 }
 
 static float back_plane(const back *b, const affine *a, const spread *p, const float *z, const float *dy, float *dz)

@@ -227,7 +227,7 @@ static const few_function FEWS[] = {few_0, few_1, few_2, few_3};
 #endif
 
 /* One row over a tile of its vectors. */
-static void sparse_row(const sparse_job *job, size_t row, const float *x, size_t tile, float *y)
+INLINE void sparse_row(const sparse_job *job, size_t row, const float *x, size_t tile, float *y)
 {
     const uint32_t *ends = job->l.ends + row * job->stretches;
     float first = job->bias ? job->bias[row] : 0.0f;
