@@ -128,7 +128,7 @@ def open(
     """Map a bundle, verify it and choose an engine.
 
     `threads=1` because adaptation steps are small: more threads wait for each other more than they compute.
-    `plan` is the native engine's: "fast", "small" (about half of the memory in about one and a half times the
+    `plan` is the native engine's: "fast", "small" (about half of the memory in one and a half to two times the
     time), or "auto", which is small where only that fits `budget_bytes`.
     """
     if plan not in _PLANS:
