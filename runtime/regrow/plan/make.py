@@ -163,7 +163,7 @@ def _builder(
     owner = packs(stages, kept)
     return Builder(
         batch,
-        shared_pads(stages.values(), batch),
+        shared_pads(stages.values(), batch, owner, style.wide),
         packs={name: kept[weight].count for name, weight in owner.items()},
         owner=owner,
         kept=kept,

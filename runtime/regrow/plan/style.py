@@ -27,10 +27,12 @@ class Style:
     narrow: bool  # lists of two bytes per kept weight instead of four
     tile_bytes: int  # of a scratch of some samples; 0: what costs no memory (`tiles`)
     half: bool = False  # activations that wait for backward do so in fp16
+    wide: bool = False  # rows around packed weights are whole vectors, where that takes few pads
 
 
 STYLES = {
     "fast": Style(recompute=False, narrow=False, tile_bytes=32 * 1024),
+    "wide": Style(recompute=False, narrow=False, tile_bytes=32 * 1024, wide=True),
     "small": Style(recompute=True, narrow=True, tile_bytes=0),
     "small-fp16": Style(recompute=True, narrow=True, tile_bytes=0, half=True),
 }
