@@ -73,7 +73,7 @@ class NativeEngine:
         self._bundle = bundle
         self._budget = budget_bytes
         fast = "wide" if core.widest() == "avx512" else "fast"
-        self._styles = ["small"] if plan == "small" else [fast]
+        self._styles = [fast] if plan in ("auto", "fast") else [plan]
         if plan == "auto" and budget_bytes is not None:
             self._styles.append("small")
         self._programs = {name: bundle.program(name) for name in _STAGES}
