@@ -75,12 +75,12 @@ class Study:
     prune: tuple[str, ...] = ("--method", "fisher", "--scope", "global", "--sparsity", "0.85")
     narrow: tuple[str, ...] = ("--channels", "--sparsity", "0.5")
     retrain: int = 150  # meta-iterations after pruning
-    # Chosen on the validation users: steps up to these, and for what was not meta-trained also the rule.
-    most_steps: int = 10
+    # Chosen on the validation users: how many steps, and for what was not meta-trained also the rule.
+    steps: tuple[int, ...] = (1, 2, 3, 5, 10)
     tuned: tuple[Candidate, ...] = grid(_RULES, ("*", "@head"))
     scratch: tuple[Candidate, ...] = grid(_RULES, ("*",))
-    most_steps_tuned: int = 30
-    validation_draws: int = 3
+    steps_tuned: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
+    validation_draws: int = 2
 
     @property
     def recipe_path(self) -> Path:

@@ -158,7 +158,9 @@ def myo_emg(part: str, *, block: Literal["session"] | None = None) -> GroupedTab
     With `block = "session"` support comes from one session, queries from the person's other ones.
     """
     if block not in (None, "session"):
-        raise SampleError(f"source 'myo_emg:{part}': block is {block!r}, expected session or none; correct it")
+        raise SampleError(
+            f"source 'myo_emg:{part}': block is {block!r}, expected session or none; correct it"
+        )
     return _of_users("myo_emg", part, block)
 
 

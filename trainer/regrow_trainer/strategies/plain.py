@@ -1,4 +1,4 @@
-"""Ordinary training: the weights as they are, nothing adapted. What a meta-trained network is compared with."""
+"""Ordinary training: nothing is adapted. What a meta-trained network is to be compared with."""
 
 from __future__ import annotations
 
