@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from regrow.datasets import places, split
+from regrow.datasets import places, signals, split
 from regrow.datasets.prepare import opened
 from regrow.datasets.table import GroupedTable, Table, TableSource, by_class, by_group
 from regrow.errors import SampleError
@@ -152,16 +152,25 @@ def _of_users(
     return by_group(table, "user", wanted, block=block, classes=classes)
 
 
-def myo_emg(part: str, *, block: Literal["session"] | None = None) -> GroupedTable:
+def myo_emg(
+    part: str, *, block: Literal["session"] | None = None, envelope: int | None = None
+) -> GroupedTable:
     """Gestures of the participants of "train", "val", "test" or "trainval".
 
-    With `block = "session"` support comes from one session, queries from the person's other ones.
+    With `block = "session"` support comes from one session, queries from the person's other ones. `envelope`
+    gives, in place of the signal, the logarithm of the mean amplitude of so many samples at a time.
     """
     if block not in (None, "session"):
         raise SampleError(
             f"source 'myo_emg:{part}': block is {block!r}, expected session or none; correct it"
         )
-    return _of_users("myo_emg", part, block)
+    length = _open("myo_emg").x.shape[-1]
+    if envelope is not None and (envelope < 1 or length % envelope):
+        raise SampleError(
+            f"source 'myo_emg:{part}': envelope of {envelope} samples, expected a divisor of {length}; choose one"
+        )
+    made = _of_users("myo_emg", part, block)
+    return made if envelope is None else signals.enveloped(made, envelope)
 
 
 def dspspeech20(part: str) -> GroupedTable:
