@@ -167,7 +167,7 @@ def myo_emg(
     length = _open("myo_emg").x.shape[-1]
     if envelope is not None and (envelope < 1 or length % envelope):
         raise SampleError(
-            f"source 'myo_emg:{part}': envelope of {envelope} samples, expected a divisor of {length}; choose one"
+            f"source 'myo_emg:{part}': envelope is {envelope}, expected a divisor of {length}; choose one"
         )
     made = _of_users("myo_emg", part, block)
     return made if envelope is None else signals.enveloped(made, envelope)
