@@ -31,6 +31,6 @@ STUDY = Study(
     queries=8,
     draws=6,
     validation_draws=1,
-    retrain=100,
+    retrain=60,
     plain=("train.iterations=600",),
 )
