@@ -60,11 +60,16 @@ def measured(study: Study, users: Users, path: Path, *, metric: bool, label: str
     return {**found, "rolled_back": rolled_back, "users": made}
 
 
-def raw_means(study: Study, users: Users) -> dict[str, Any]:
-    """Nearest class mean on the study's fixed features."""
-    made: dict[str, dict[str, Any]] = {name: {"before": None, "after": {}} for name in users}
+def raw_means(study: Study, users: Users, trained: Users) -> dict[str, Any]:
+    """Nearest class mean on the study's fixed features; before, of the means over the `trained` users."""
+    made: dict[str, dict[str, Any]] = {name: {"before": [], "after": {}} for name in users}
+    known = _pooled(study.features, trained)
     for name, shots, episodes in _every(study, users):
+        queries = [(study.features(e.query_x), e.query_y) for e in episodes]
+        made[name]["before"] += [np.mean(_closest(x, known) == y) for x, y in queries]
         made[name]["after"][str(shots)] = float(np.mean([_nearest(study.features, e) for e in episodes]))
+    for user in made.values():
+        user["before"] = float(np.mean(user["before"]))
     return {"bytes": None, "steps": None, "rolled_back": 0, "users": made}
 
 
@@ -119,8 +124,24 @@ def _accuracy(session: Session, episode: Episode) -> float:
     return _right(session, episode.query_x, episode.query_y)
 
 
+def _pooled(features: Features, users: Users) -> NDArray[Any]:
+    """The mean of every class over all samples of all users."""
+    sources = [user.group(0) for user in users.values()]
+    ways = len(sources[0].classes)
+    return np.stack(
+        [
+            np.concatenate([features(s.take(c, np.arange(s.samples(c)))) for s in sources]).mean(0)
+            for c in range(ways)
+        ]
+    )
+
+
 def _nearest(features: Features, episode: Episode) -> float:
-    support, query = (features(x).astype(np.float64) for x in (episode.support_x, episode.query_x))
+    support = features(episode.support_x)
     means = np.stack([support[episode.support_y == c].mean(0) for c in range(len(episode.classes))])
-    distances = ((query[:, None] - means[None]) ** 2).sum(2)
-    return float(np.mean(distances.argmin(1) == episode.query_y))
+    return float(np.mean(_closest(features(episode.query_x), means) == episode.query_y))
+
+
+def _closest(x: NDArray[Any], means: NDArray[Any]) -> Labels:
+    made: Labels = ((x[:, None].astype(np.float64) - means[None]) ** 2).sum(2).argmin(1)
+    return made

@@ -35,7 +35,8 @@ People and sensors that no training has seen, each study by one command from the
   (`benchmarks/studies/protocols`), named below by its commit; the run refuses to test before that.
 - **What answers.** Test accuracies come from the exported bundle, run by `regrow.open(...).session()` without
   torch. Every method sees the same episodes. *Before* it has adapted, a bundle normalises by the statistics
-  of validation samples; afterwards by those of the support set.
+  of one validation user's samples, afterwards by those of the support set; class means without a network are
+  then those of the training users.
 - **Intervals** are 95 %, a paired bootstrap over users, of which there are few. In brackets: may be chance.
 - *Plainly trained* is the same network trained on all users at once, then fine-tuned on the device; its rule,
   rate, adaptable set and steps are the best of a grid. *Trained on the support alone* begins with random
@@ -148,14 +149,15 @@ def verdict(record: Record) -> str:
     """The answer in a sentence that follows the figures."""
     study = record["study"]
     shots, unit = study["main_shots"], study["unit"]
-    after, plain = mean_after(record, OURS, shots), mean_before(record, "plain")
+    after = mean_after(record, OURS, shots)
+    before = max((value, m) for m in LEARNERS if (value := mean_before(record, m)) is not None)
     best = max((mean_after(record, m, shots), m) for m in LEARNERS if m != OURS)
     gap = record["gaps"][best[1]][str(shots)]
     real = "a real difference" if gap["real"] else "which may be chance"
     low = min(u["after"][str(shots)] for u in record["methods"][OURS]["users"].values())
     return (
-        f"With {shots} samples of each class a new {unit} goes from {plain:.1%} (a plainly trained network, "
-        f"not adapted) to {after:.1%}, the worst {unit} to {low:.1%}. The best rival, {TITLES[best[1]]}, "
+        f"With {shots} samples of each class a new {unit} goes from {before[0]:.1%} (the best "
+        f"without any of its samples: {TITLES[before[1]]}) to {after:.1%}, the worst {unit} to {low:.1%}. The best rival, {TITLES[best[1]]}, "
         f"reaches {best[0]:.1%}: {100 * gap['mean']:+.1f} points for ours, {real}."
     )
 

@@ -39,11 +39,11 @@ def gaps(study: Study, methods: Mapping[str, Mapping[str, Any]]) -> dict[str, An
 
 
 def won(study: Study, methods: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """After minus before adapting, of every method that answers before it: over users, and on the others'."""
+    """After minus before adapting, of every bundle that answers before it: over users, and on the others'."""
     made = {}
     for name, method in methods.items():
         users = method["users"]
-        if any(user["before"] is None for user in users.values()):
+        if any("others" not in user for user in users.values()):
             continue
         before = value(users, "before")
         made[name] = {

@@ -77,6 +77,7 @@ def _tested(study: Study, place: Place, protocol: dict[str, Any], how: Pass) -> 
     """Everything that test users and devices say."""
     recipe = load_recipe(str(study.recipe_path))
     test = users(recipe.data.model_dump(), how.part)
+    trained = users(recipe.data.model_dump(), "train")
     bundles = exported(place, protocol["chosen"])
     scores: dict[str, Any] = {}
     for name, method in METHODS.items():
@@ -87,7 +88,7 @@ def _tested(study: Study, place: Place, protocol: dict[str, Any], how: Pass) -> 
                 study, test, bundles[name], metric=method.metric, label=label
             ),
         )
-    scores[RAW] = _kept(place.folder / f"test-{RAW}.json", lambda: measure.raw_means(study, test))
+    scores[RAW] = _kept(place.folder / f"test-{RAW}.json", lambda: measure.raw_means(study, test, trained))
     support = recipe.data.n_way * study.main_shots
     costs = {
         name: _kept(

@@ -177,7 +177,7 @@ def test_nothing_is_tested_before_the_choice_is_committed(
 def scores(study: Study, recipe: Recipe, place: Place) -> dict[str, Any]:
     """Every method's: two real bundles, which stand for the others of their kind."""
     test = users(recipe.data.model_dump(), "test")
-    made: dict[str, Any] = {RAW: measure.raw_means(study, test)}
+    made: dict[str, Any] = {RAW: measure.raw_means(study, test, users(recipe.data.model_dump(), "train"))}
     for rule in (None, "prototype"):
         bundle = place.bundle(rule or "own")
         export_checkpoint(place.checkpoint(OURS), bundle, rule=rule)
@@ -213,6 +213,8 @@ def test_a_bundle_is_scored_per_user_by_the_runtime(
 def test_class_means_need_no_network(scores: dict[str, Any]) -> None:
     # Classes are ten times as far apart as they are wide.
     assert all(user["after"]["2"] == 1.0 for user in scores[RAW]["users"].values())
+    # Those of other users say nothing about these.
+    assert np.mean([user["before"] for user in scores[RAW]["users"].values()]) < 0.8
 
 
 def test_differences_are_paired_over_users(study: Study, scores: dict[str, Any]) -> None:
@@ -244,7 +246,7 @@ def test_the_page_follows_the_record(study: Study, scores: dict[str, Any], tmp_p
     assert "sgd at 0.1 on `*`, 3 steps (90.0 %)" in text
     assert "| refused |" in text
     drawing = page.learners(made)
-    assert drawing.count("<circle") == sum(USERS * (2 if m in METHODS and not METHODS[m].metric else 1)
+    assert drawing.count("<circle") == sum(USERS * (1 if m in METHODS and METHODS[m].metric else 2)
                                            for m in page.LEARNERS)  # fmt: skip
     results = tmp_path / "results"
     results.mkdir()
