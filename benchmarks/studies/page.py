@@ -155,10 +155,11 @@ def verdict(record: Record) -> str:
     gap = record["gaps"][best[1]][str(shots)]
     real = "a real difference" if gap["real"] else "which may be chance"
     low = min(u["after"][str(shots)] for u in record["methods"][OURS]["users"].values())
+    known = TITLES[before[1]].partition(",")[0]  # what it does with samples of the user it has not done yet
     return (
-        f"With {shots} samples of each class a new {unit} goes from {before[0]:.1%} (the best "
-        f"without any of its samples: {TITLES[before[1]]}) to {after:.1%}, the worst {unit} to {low:.1%}. The best rival, {TITLES[best[1]]}, "
-        f"reaches {best[0]:.1%}: {100 * gap['mean']:+.1f} points for ours, {real}."
+        f"With {shots} samples of each class a new {unit} goes from {before[0]:.1%} (the best without any of "
+        f"its samples, {known}) to {after:.1%}, the worst {unit} to {low:.1%}. The best rival, "
+        f"{TITLES[best[1]]}, reaches {best[0]:.1%}: {100 * gap['mean']:+.1f} points for ours, {real}."
     )
 
 
