@@ -44,8 +44,8 @@
     X(pool_max) X(pool_max_back) X(pool_avg) X(pool_avg_back)                                              \
     X(cross_entropy) X(cross_entropy_back) X(bce) X(bce_back) X(mse) X(mse_back)                           \
     X(pack) X(unpack) X(scrub) X(channel_sum)                                                              \
-    X(conv) X(conv_dw) X(conv_sparse) X(conv_sparse_dw) X(block) X(block_back) X(chain) X(chain_back)                             \
-    X(pick) X(place) X(update)
+    X(conv) X(conv_dw) X(conv_sparse) X(conv_sparse_dw) X(block) X(block_back) X(chain) X(chain_back)    \
+    X(chain_half) X(chain_back_half) X(shorten) X(widen) X(stored) X(pick) X(place) X(update)
 
 /* What `map`, `map_back` and `binary` compute; named as the ops of a program are. */
 #define REGROW_MAPS(X)                                                                                     \
@@ -77,14 +77,14 @@ REGROW_PUBLIC uint64_t regrow_arena_bytes(const uint32_t *plan, size_t words);
 /* Run a plan: its first list once, the second `steps` times, the third once. */
 REGROW_PUBLIC regrow_status regrow_run(const uint32_t *plan, size_t words, const regrow_block *blocks, size_t count, uint32_t steps);
 
-/* The same by a stated width, for tests: 0 is the plainest. REGROW_E_OP where the machine lacks it. */
+/* The same by a stated width, 0 being the plainest: at most what `regrow_width` says, which whoever calls often asks once. */
 REGROW_PUBLIC regrow_status regrow_run_width(uint32_t width, const uint32_t *plan, size_t words, const regrow_block *blocks, size_t count,
                                uint32_t steps);
 
 /* Names, NULL past the end of the list: "status", "op", "map", "map_back", "binary", "width". */
 REGROW_PUBLIC const char *regrow_name(const char *list, uint32_t index);
 
-/* The width `regrow_run` uses here. */
+/* The width `regrow_run` uses here. It asks the processor each time, which takes microseconds on a virtual machine. */
 REGROW_PUBLIC uint32_t regrow_width(void);
 
 #endif

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from numpy.typing import NDArray
 
-from regrow.plan.grid import Grid, Planes, same_grid
+from regrow.plan.grid import LANES, Grid, Planes, same_grid
 from regrow.plan.style import STYLES, Style
 from regrow.program import Program, Value
 
 if TYPE_CHECKING:
+    from regrow.plan.halves import Halves
     from regrow.plan.kept import Kept
+    from regrow.plan.stored import Stored
 
 ARENA = "arena"
 CONSTANTS = "constants"
@@ -105,6 +107,10 @@ class Builder:
     lists: dict[str, NDArray[Any]] = field(default_factory=dict)
     style: Style = STYLES["fast"]
     wanted: Mapping[str, Grid] = field(default_factory=dict)
+    halves: dict[str, Halves] = field(default_factory=dict)
+    tiles: Mapping[int, int] = field(default_factory=dict)
+    stored: Mapping[str, Stored] = field(default_factory=dict)
+    rows: Mapping[str, Buffer] = field(default_factory=dict)  # where a few rows of a stored weight are wide
     constants: bytearray = field(default_factory=bytearray)
     _numbers: dict[bytes, Buffer] = field(default_factory=dict)
 
@@ -112,6 +118,7 @@ class Builder:
         """Begin a program. What the earlier ones left for all is known; their temporaries are not."""
         self.section, self.values = section, program.values
         self.places = {name: list(places) for name, places in self.fixed.items()}
+        self.halves = {}
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self.values[name].at(self.batch)
@@ -190,6 +197,14 @@ class Builder:
         n, c, h, w = shape if len(shape) == 4 else (*shape, 1, 1)
         return n, c, h, w
 
+    def weight(self, name: str) -> Buffer:
+        """A weight in C order, or its kept positions where packed; if stored, widened for each reader."""
+        if name in self.rows:
+            return self.rows[name]
+        if name in self.stored:
+            return self.stored[name].widened(self, name)
+        return self.places[name][0].buffer if name in self.packs else self.plain(name)
+
     def plain(self, name: str) -> Buffer:
         """The value in C order."""
         found = self.find(name, plain=True)
@@ -255,4 +270,8 @@ class Builder:
 
     def same_size_grid(self, samples: int, size: tuple[int, int]) -> Grid | None:
         """The grid shared by what has this size, where a convolution of the program made one."""
-        return same_grid(samples, size, self.pads[size]) if size in self.pads else None
+        if size not in self.pads:
+            return None
+        grid = same_grid(samples, size, self.pads[size])
+        # As much more as a tap may be away from whole vectors.
+        return replace(grid, guard=grid.guard + LANES) if self.style.wide else grid

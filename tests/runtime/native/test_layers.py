@@ -25,6 +25,7 @@ if not core.PATH.exists():
 
 # One step in fp32 against fp64; a row of roundings per sum, relative to the largest change of a parameter.
 LIMIT = 2e-4
+EXACT = {name: style for name, style in STYLES.items() if not style.half}
 NETS = st.builds(
     lambda channels, widths, pools, size: Net(channels, tuple(widths), tuple(pools[: len(widths)]), size),
     st.integers(1, 3),
@@ -55,7 +56,7 @@ def test_every_plan_takes_the_reference_step(net: Net, batch: int, seed: int, de
     kept = {n: Kept(m, fixed=False) for n, m in masks.items()}
     given = arrays(net, batch, seed, masks)
     exact = reference.run(programs(net)["step"], given)
-    for name, style in STYLES.items():
+    for name, style in EXACT.items():
         plan = plan_adapt(programs(net), batch, kept, style=style)
         assert overlapping(plan) == []
         assert used_before_made(plan) == []
@@ -78,7 +79,7 @@ def test_a_tiny_gamma_is_not_divided_by() -> None:
     given["g0"][:] = [0, 1e-9, 1e-3, -1, 0.5]
     given["b0"][:] = 1
     exact = reference.run(programs(net)["step"], given)
-    for style in STYLES.values():
+    for style in EXACT.values():
         plan = plan_adapt(programs(net), 4, {}, style=style)
         made = one_step(plan, net, given, core.library().regrow_width())
         for p in parameters(net):
@@ -98,14 +99,59 @@ def test_a_small_plan_is_smaller_and_uses_what_it_states() -> None:
     assert run(small, given | made, 1, short=1)[0] != 0
 
 
-def test_changed_words_of_a_training_plan_never_leave_the_blocks() -> None:
-    net = Net(2, (4, 6), (True, True), 9)
+def stretched(plan: Plan) -> list[int]:
+    """How many stretches each row's list has, of every call over kept weights that is one of its own."""
+    calls = (call for calls in plan.calls.values() for call in calls)
+    return [int(str(call.words[13])) for call in calls if call.op == "conv_sparse"]
+
+
+@pytest.mark.parametrize("size", [28, 14, 7, 60, 21])
+def test_rows_of_whole_vectors_take_the_reference_step(size: int) -> None:
+    """A row is one vector, two or four, or a sample is four; 21 would take too many pads."""
+    net = Net(1, (12, 16, 9), (size > 7, False, False), size)
+    masks = {n: m for n, m in masked(net, size, 0.35).items() if n != "w0"}
+    kept = {n: Kept(m, fixed=False) for n, m in masks.items()}
+    given = arrays(net, 3, size, masks)
+    exact = reference.run(programs(net)["step"], given)
+    plan = plan_adapt(programs(net), 3, kept, style=STYLES["wide"])
+    found = max(stretched(plan))
+    assert found == {28: 3, 14: 6, 7: 6, 60: 3, 21: 0}[size]
+    for width in range(core.library().regrow_width() + 1):
+        made = one_step(plan, net, given, width)
+        for p in parameters(net):
+            want = exact[f"next:{p}"] * masks.get(p, 1)
+            np.testing.assert_allclose(made[f"out:{p}"], want, rtol=2e-4, atol=2e-6)
+
+
+def test_channels_are_taken_in_parts_where_many_do_not_fit_the_first_cache() -> None:
+    net = Net(1, (40, 11), (False, False), 30)
+    masks = {"w1": masked(net, 0, 0.1)["w1"]}
+    given = arrays(net, 4, 0, masks)
+    exact = reference.run(programs(net)["step"], given)
+    plan = plan_adapt(programs(net), 4, {"w1": Kept(masks["w1"], fixed=False)})
+    (call,) = [call for call in plan.calls["step"] if call.op == "conv_sparse_dw"]
+    assert int(str(call.words[6])) > 1
+    for width in range(core.library().regrow_width() + 1):
+        found = one_step(plan, net, given, width)["out:w1"]
+        np.testing.assert_allclose(found, exact["next:w1"] * masks["w1"], rtol=2e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("style", "batch", "net"),
+    [
+        ("small", 3, Net(2, (4, 6), (True, True), 9)),
+        ("wide", 3, Net(1, (8, 8), (True, False), 14)),
+        ("small-fp16", 4, Net(2, (8, 8, 8, 6), (False,) * 4, 14)),
+        ("small-fp16", 2, Net(2, (8, 8, 8, 6), (False,) * 4, 14)),
+    ],
+)
+def test_changed_words_of_a_training_plan_never_leave_the_blocks(style: str, batch: int, net: Net) -> None:
     masks = masked(net, 3, 0.4)
     plan = plan_adapt(
-        programs(net), 3, {n: Kept(m, fixed=False) for n, m in masks.items()}, style=STYLES["small"]
+        programs(net), batch, {n: Kept(m, fixed=False) for n, m in masks.items()}, style=STYLES[style]
     )
     words, rng = plan.words(core.code), np.random.default_rng(0)
-    given = arrays(net, 3, 0, masks)
+    given = arrays(net, batch, 0, masks)
     given |= {f"out:{n}": np.empty_like(given[n]) for n in parameters(net)}
     given |= {"out:losses": np.empty(1, np.float32), "out:final_loss": np.empty((), np.float32)}
     guarded, inside = {}, {}
@@ -154,7 +200,7 @@ def test_a_layer_of_many_weights_takes_lists_that_reach_them() -> None:
     kept = {n: Kept(m, fixed=False) for n, m in masks.items()}
     given = arrays(net, 2, 0, masks)
     exact = reference.run(programs(net)["step"], given)
-    for style in STYLES.values():
+    for style in EXACT.values():
         plan = plan_adapt(programs(net), 2, kept, style=style)
         made = one_step(plan, net, given, core.library().regrow_width())
         for p in parameters(net):
