@@ -30,8 +30,8 @@ from regrow.files import atomic_write
 UNFINISHED = 75  # exit status of a run that --minutes stopped: the same command goes on
 
 
-def run(table: Table, name: str, work: Work, only: Sequence[str] = ()) -> Record:
-    """Measure what is not measured yet; the record of all that is done is written after every cell."""
+def run(table: Table, name: str, work: Work, only: Sequence[str] = (), *, kept: bool = False) -> Record:
+    """Measure what is not measured yet, or with `kept` nothing; the record is written after every cell."""
     if table.jobs is None or name not in table.presets:
         raise RegrowError(
             f"{table.name}: cannot be run with preset {name!r}: "
@@ -42,9 +42,10 @@ def run(table: Table, name: str, work: Work, only: Sequence[str] = ()) -> Record
     jobs = [j for j in every if not only or any(j.key.startswith(o) for o in only)]
     if not jobs:
         raise RegrowError(f"{table.name}: no cell begins with {', '.join(only)}; see its file for the keys")
-    kept = {(j.key, j.seed): work.kept(table.name, preset, j) for j in every}
-    done = {place: cell for place, cell in kept.items() if cell is not None}
-    for number, job in enumerate(jobs, 1):
+    known = {(j.key, j.seed): work.kept(table.name, preset, j) for j in every}
+    done = {place: cell for place, cell in known.items() if cell is not None}
+    made = record(table, name, preset, done, work.times())
+    for number, job in enumerate([] if kept else jobs, 1):
         sys.stderr.write(f"[{number}/{len(jobs)}] {table.name} {job.key}, seed {job.seed}\n")
         done[job.key, job.seed] = work.cell(table.name, preset, job)
         made = record(table, name, preset, done, work.times())
@@ -116,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("runs/papers"), help="where runs and cells are kept")
     parser.add_argument("--only", nargs="+", default=[], metavar="KEY", help="cells that begin so")
+    parser.add_argument("--kept", action="store_true", help="measure nothing, take the cells that are kept")
     parser.add_argument("--workers", type=int, metavar="N", help="threads; all usable cores by default")
     parser.add_argument(
         "--minutes", type=float, metavar="M", help=f"stop after so long, with exit status {UNFINISHED}"
@@ -127,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.table:
             table = find(args.table)
             with _within(args.minutes):
-                made = run(table, args.preset, Work(args.out, args.workers), args.only)
+                made = run(table, args.preset, Work(args.out, args.workers), args.only, kept=args.kept)
             if args.record:
                 RESULTS.mkdir(parents=True, exist_ok=True)
                 atomic_write(RESULTS / f"{table.name}.json", _text(made))

@@ -71,6 +71,9 @@ def test_a_table_runs_goes_on_and_makes_its_page(tmp_path: Path, capsys: pytest.
     assert [c["status"] for c in part["cells"].values()][1] == "not run"
     assert part["claims"][0]["verdict"] == "not run"
     spent = work.times()
+    taken = papers.run(TINY, "cpu", work, kept=True)
+    assert taken["cells"] == part["cells"]
+    assert work.times() == spent
 
     half = papers.run(TINY, "cpu", Work(tmp_path, 1), ["0"])
     (tmp_path / "tiny.json").write_text(json.dumps({**half, "settings": {"seeds": [0, 1, 2], **PLAIN}}))
