@@ -149,6 +149,20 @@ def test_the_state_is_what_it_says(make_recipe: Make) -> None:
     built = build(make_recipe("glyphs"))
     # 9 inputs and a constant, then twice 6 x 9 inputs and a constant, in double precision.
     assert judge(built, built.start(), "anp", tasks=2).held == 8 * (10**2 + 2 * 55**2)
+    # In blocks of 3 channels each has a constant of its own.
+    assert judge(built, built.start(), "anp", tasks=2, block=27).held == 8 * (10**2 + 4 * 28**2)
+
+
+def test_blocks_judge_nearly_as_the_whole_and_one_block_is_the_whole(make_recipe: Make) -> None:
+    built = build(make_recipe("glyphs"))
+    state = built.start()
+    every, one, halves = (judge(built, state, "anp", tasks=8, block=block) for block in (0, 54, 27))
+    assert all(torch.equal(one.scores[n], s) for n, s in every.scores.items())
+    name = "blocks.1.conv.weight"
+    ranks = torch.stack([j.scores[name].flatten().argsort().argsort().double() for j in (every, halves)])
+    assert 0.9 < float(torch.corrcoef(ranks)[0, 1]) < 1
+    # Without the other half a weight has fewer that make up for it.
+    assert (halves.scores[name] >= every.scores[name] * (1 - 1e-6)).all()
 
 
 def test_what_cannot_be_judged_is_said(make_recipe: Make) -> None:

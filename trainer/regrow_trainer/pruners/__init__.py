@@ -37,6 +37,7 @@ class Asked(NamedTuple):
     alpha: float
     recursive: bool
     columns: int  # inputs of a layer per task, at most about that many
+    block: int  # columns that are judged together, 0 for all of a layer
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Evidence:
 
 
 class Curvatures(Protocol):
-    """The curvature of every layer, one per group of its channels."""
+    """The curvature of every layer, one per block of each group of its channels."""
 
     def scores(self, params: Tensors, masks: Tensors) -> Tensors:
         """What removing each weight costs."""
