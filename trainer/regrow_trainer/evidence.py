@@ -36,13 +36,18 @@ def evidence(built: Built, state: State, pool: Workers, ranks: Ranks) -> Evidenc
     """Everything a pruner may ask for about a state."""
     return Evidence(
         state.params,
-        prunable(state.params),
+        _names(built, state),
         state.masks,
         built.recipe.seed,
         partial(_gradients, built, state, pool, ranks),
         partial(_curvatures, built, state, pool, ranks),
         partial(_rates, built, state, pool, ranks),
     )
+
+
+def _names(built: Built, state: State) -> tuple[str, ...]:
+    plan = built.recipe.prune
+    return prunable(state.params, plan.spare if plan else ())
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ def _curvatures(built: Built, state: State, pool: Workers, ranks: Ranks, asked: 
             f"prune.args: tasks {asked.tasks}, recursive {asked.recursive} in {ranks.world} processes, "
             "expected a task for each and sums that can be shared; drop recursive or start one process"
         )
-    layers = tuple(layer_of(built.learner.module, name, asked.block) for name in prunable(state.params))
+    layers = tuple(layer_of(built.learner.module, name, asked.block) for name in _names(built, state))
     tasks = _tasks(built, ranks, asked.tasks)
     # Reptile has no last step: what it learns from is the whole way.
     every = built.recipe.train.strategy == "reptile"
