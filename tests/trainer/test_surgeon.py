@@ -170,6 +170,12 @@ def test_blocks_judge_nearly_as_the_whole_and_one_block_is_the_whole(make_recipe
     assert (halves.scores[name] >= every.scores[name] * (1 - 1e-6)).all()
 
 
+def test_a_spared_layer_is_neither_judged_nor_masked(make_recipe: Make) -> None:
+    built = build(make_recipe("glyphs", "prune={pruner='anp', sparsity=0.5, spare=['blocks.0.*']}"))
+    found = judge(built, built.start(), "anp", tasks=2)
+    assert set(found.scores) == {f"blocks.{i}.conv.weight" for i in (1, 2)}
+
+
 def test_what_cannot_be_judged_is_said(make_recipe: Make) -> None:
     built = build(make_recipe("glyphs"))
     with pytest.raises(UnsupportedError, match="tasks 0"):

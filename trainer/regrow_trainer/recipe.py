@@ -112,7 +112,7 @@ class Prune(_Part):
     sparsity: Annotated[float, Field(ge=0, lt=1)]
     scope: Literal["layer", "global"] = "layer"
     schedule: Annotated[str, Field(pattern=r"^(oneshot|iterative:0?\.[0-9]+)$")] = "oneshot"
-    spare: tuple[str, ...] = ()
+    spare: list[str] = []
     rewind: bool = False
     device: Literal["kept", "strict", "plus_head", "plus_unmasked"] = "kept"
 
