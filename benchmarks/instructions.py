@@ -32,7 +32,7 @@ from regrow.errors import UnsupportedError
 ROOT = Path(__file__).resolve().parent.parent
 CASES = Path(__file__).with_name("cases")
 RECORD = Path(__file__).with_name("results") / "instructions.json"
-FORMAT, LIMIT = 1, 0.02
+FORMAT = 1
 WAYS, STEPS = 5, 5
 # Bundle -> samples it adapts to.
 SUPPORT = {"mlp-40-64-64-5": 25, "conv4-16-dense": 5, "conv4-16-pruned": 5}
@@ -42,14 +42,14 @@ _HELPER = r"""
 #include <stddef.h>
 #include <stdint.h>
 #include <valgrind/callgrind.h>
-typedef int (*run_function)(const void *, size_t, void *, size_t, uint32_t);
-int counted(const char *name, run_function run,
+typedef int (*run_function)(uint32_t, const void *, size_t, void *, size_t, uint32_t);
+int counted(const char *name, run_function run, uint32_t width,
             const void *plan, size_t words, void *blocks, size_t count, uint32_t steps)
 {
     int status;
     CALLGRIND_START_INSTRUMENTATION;
     CALLGRIND_ZERO_STATS;
-    status = run(plan, words, blocks, count, steps);
+    status = run(width, plan, words, blocks, count, steps);
     CALLGRIND_DUMP_STATS_AT(name);
     CALLGRIND_STOP_INSTRUMENTATION;
     return status;
@@ -111,16 +111,6 @@ def parse(text: str) -> tuple[str, int] | None:
     return (trigger[1], int(total[1])) if trigger and total else None
 
 
-def changes(old: dict[str, Any], new: dict[str, Any], limit: float = LIMIT) -> list[str]:
-    """What is not there on both sides, or differs by more than `limit`, in words."""
-    before, after = old["instructions"], new["instructions"]
-    said = [f"{name}: in one record only" for name in sorted(set(before) ^ set(after))]
-    for name in sorted(set(before) & set(after)):
-        if abs(after[name] - before[name]) > limit * before[name]:
-            said.append(f"{name}: {before[name]} -> {after[name]}, {after[name] / before[name] - 1:+.1%}")
-    return said
-
-
 def _count(library: str) -> None:
     """The process that valgrind watches: every case adapts and predicts once, and says the core's width."""
     helper = ctypes.CDLL(library)
@@ -134,24 +124,24 @@ def _count(library: str) -> None:
             adapted = model.engine.adapt(*adapt)
         with _Counting(helper, f"{name}, predict"):
             model.engine.predict(x[:1], adapted.params, adapted.statistics)
-    print(list(core.names("width"))[core.library().regrow_width()])
+    print(core.widest())
 
 
 class _Counting:
     """Puts the helper between the engine and the core."""
 
     def __init__(self, helper: ctypes.CDLL, name: str) -> None:
-        self._library, self._right = core.library(), core.library().regrow_run
+        self._library, self._right = core.library(), core.library().regrow_run_width
         counted = helper.counted
         counted.argtypes = (ctypes.c_char_p, ctypes.c_void_p, *self._right.argtypes)
         run = ctypes.cast(self._right, ctypes.c_void_p)
         self._counted: Callable[..., int] = lambda *args: counted(name.encode(), run, *args)
 
     def __enter__(self) -> None:
-        vars(self._library)["regrow_run"] = self._counted
+        vars(self._library)["regrow_run_width"] = self._counted
 
     def __exit__(self, *_: object) -> None:
-        vars(self._library)["regrow_run"] = self._right
+        vars(self._library)["regrow_run_width"] = self._right
 
 
 def make() -> None:
