@@ -3,7 +3,8 @@
 Every subject adapts the same episode for five steps, in turns, one thread each; a round gives one pair of
 each, and ratios are of pairs. Times are processor time of the thread, so that other work on the machine
 counts little. The engines also take the loss and the statistics after the last step, the loop in torch not.
-Then one prediction, a cold start, resident memory, and each convolution shape beside the machine's limits.
+Then one prediction, a cold start, resident memory, each convolution shape beside the machine's limits, and
+what it costs in accuracy to keep activations in fp16 (two minutes of training).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 
 import regrow
-from benchmarks.native import process, roofline
+from benchmarks.native import process, roofline, waiting
 from benchmarks.native.rows import REACHED, ROWS, W1, Row
 from benchmarks.native.subjects import Subject, prepare, subjects, turns
 from regrow.bench import machine
@@ -27,7 +28,8 @@ from regrow.bench.stats import ratios, spread
 from regrow.bundle import Bundle, read
 from regrow.plan.bound import lower_bound
 
-NATIVE, SMALL = "native", "native, small plan"
+NATIVE, SMALL, FP16 = "native", "native, small plan", "native, small-fp16 plan"
+PLANS = ("fast", "small", "small-fp16")
 SLOWER = 1.6  # times the fast plan's, what the small one may take
 
 
@@ -36,13 +38,10 @@ def measure(row: Row, seconds: float, most: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.regrow"
         records = turns(subjects(row, path), seconds, most)
-        plans = {
-            n: regrow.open(path, engine="native", plan=n).peak_bytes(row.work.samples)
-            for n in ("fast", "small")
-        }
+        plans = {n: regrow.open(path, engine="native", plan=n).peak_bytes(row.work.samples) for n in PLANS}
         bound = _bound(read(path), row.work.samples)
     base = records[NATIVE]
-    times = {k: ratios(v, base) for k, v in records.items() if k not in (NATIVE, SMALL)}
+    times = {k: ratios(v, base) for k, v in records.items() if k not in (NATIVE, SMALL, FP16)}
     others = [k for k in times if k != "torch"]
     if "fastest other" in row.targets:
         times["fastest other"] = times[min(others, key=lambda k: times[k].median)]
@@ -58,6 +57,9 @@ def measure(row: Row, seconds: float, most: int) -> dict[str, Any]:
     if row.small:
         slower = ratios(records[SMALL], base)
         made["small_plan"] = {"slower": slower.to_json(), "allowed_kib": row.small, "allowed_slower": SLOWER}
+    if row.half:
+        slower = ratios(records[FP16], base)
+        made["fp16_plan"] = {"slower": slower.to_json(), "allowed_kib": row.half, "allowed_slower": SLOWER}
     return made
 
 
@@ -165,6 +167,8 @@ def main() -> int:
         made["predict"] = predict(args.rounds)
         made["process"] = whole_process(20)
         made["roofline"] = roofline.table()
+        with tempfile.TemporaryDirectory() as folder:
+            made["fp16"] = waiting.accuracy(Path(folder))
     made["machine"]["load_after"] = machine.load()
     Path(args.output).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     return 0

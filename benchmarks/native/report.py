@@ -43,21 +43,40 @@ def speed(results: list[Json]) -> list[str]:
 
 
 def memory(results: list[Json]) -> list[str]:
-    """Arenas of both plans beside the least that could be kept."""
+    """Arenas of the plans beside the least that could be kept; a record may be older than a plan."""
     lines = [
-        "| workload | fast, KiB | small, KiB | least, KiB | small / least | time small / fast |",
-        _RULE,
+        "| workload | fast, KiB | small, KiB | small-fp16, KiB | least, KiB | small / least "
+        "| time small / fast | small-fp16 / fast |",
+        f"{_RULE}---|---|",
     ]
     for row in results:
-        fast, small, least = (row["arena_bytes"][k] / 1024 for k in ("fast", "small", "lower_bound"))
-        plan = row.get("small_plan")
-        slower = interval(plan["slower"], 2) if plan else ""
-        allowed = f" (at most {plan['allowed_kib']:.0f})" if plan else ""
+        arena = row["arena_bytes"]
+        fast, small, least = (arena[k] / 1024 for k in ("fast", "small", "lower_bound"))
+        half = f"{arena['small-fp16'] / 1024:.0f}" if "small-fp16" in arena else ""
+        plans = [row.get(k) for k in ("small_plan", "fp16_plan")]
+        slower = [interval(plan["slower"], 2) if plan else "" for plan in plans]
+        allowed = [f" (at most {plan['allowed_kib']:.0f})" if plan else "" for plan in plans]
         lines.append(
-            f"| {row['row']} | {fast:.0f} | {small:.0f}{allowed} | {least:.0f} | {small / least:.2f} "
-            f"| {slower} |"
+            f"| {row['row']} | {fast:.0f} | {small:.0f}{allowed[0]} | {half}{allowed[1]} | {least:.0f} "
+            f"| {small / least:.2f} | {slower[0]} | {slower[1]} |"
         )
     return lines
+
+
+def waiting(found: Json) -> list[str]:
+    """What fp16 costs in accuracy."""
+    if not found:
+        return []
+    sizes, adapted, off = found["sizes"], found["adapted"], found["difference"]
+    kib = {plan: f"{size / 1024:.0f} KiB" for plan, size in found["arena_bytes"].items()}
+    return [
+        "Activations in fp16, Conv4-32 with 90 % of the weights pruned, "
+        f"{sizes['episodes']} unseen episodes of glyphs, {sizes['n_way']}-way {sizes['k_shot']}-shot: "
+        f"{adapted['small']:.2f} % in {kib['small']}, {adapted['small-fp16']:.2f} % in {kib['small-fp16']} "
+        f"({found['unadapted']:.1f} % before adapting); paired difference {off['mean']:+.2f} points "
+        f"(95 %: {off['low']:+.2f} to {off['high']:+.2f}), {found['episodes_that_differ']:.0%} of them "
+        f"differ, none by more than {found['largest']:.1f} points."
+    ]
 
 
 def roofline(found: Json) -> list[str]:
@@ -113,9 +132,9 @@ def figures(record: Json) -> str:
         "interval; "
         "reached is 0.8 of the target on the lower end."
     )
-    parts = [[head], speed(record["results"]), memory(record["results"])]
+    parts = [[head], speed(record["results"]), memory(record["results"]), waiting(record.get("fp16", {}))]
     parts += [part for part in (whole(record), roofline(record.get("roofline", {"limits": {}}))) if part]
-    return "\n\n".join("\n".join(part) for part in parts)
+    return "\n\n".join("\n".join(part) for part in parts if part)
 
 
 def written(page: str, record: Json) -> str:

@@ -37,6 +37,7 @@ class Row:
     subjects: tuple[str, ...] = (EAGER, LAST, ONNX)
     adaptable: tuple[str, ...] = ("*",)
     small: float = field(default=0.0)  # KiB that the small plan may take; 0 where none is asked
+    half: float = field(default=0.0)  # and that which keeps activations in fp16
 
     @property
     def name(self) -> str:
@@ -62,7 +63,7 @@ ROWS = (
     Row(W1, 0.9, {EAGER: 11, "fastest other": 7}, small=560),
     Row(W1, 0.95, {EAGER: 16, "fastest other": 10}),
     Row(HALF, 0.0, {EAGER: 6}, (EAGER, LAST)),
-    Row(HALF, 0.9, {}, (EAGER,), small=256),
+    Row(HALF, 0.9, {}, (EAGER,), small=256, half=200),
     Row(QUARTER, 0.0, {EAGER: 12}, (EAGER, LAST)),
     Row(W2, 0.0, {EAGER: 3.5, LAST: 2.5}, (EAGER, LAST)),
     Row(W2, 0.9, {EAGER: 9.5, LAST: 6.5}, (EAGER, LAST)),

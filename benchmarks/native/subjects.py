@@ -81,11 +81,13 @@ def _eager_head(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Subject:
 
 
 def subjects(row: Row, path: Path) -> dict[str, Subject]:
-    """All of a row, the native engine first; a small plan where the row asks for one."""
+    """All of a row, the native engine first; smaller plans where the row asks for them."""
     module, x, y = prepare(row, path)
     made = {"native": engine(path, "native", x, y)}
     if row.small:
         made["native, small plan"] = engine(path, "native", x, y, "small")
+    if row.half:
+        made["native, small-fp16 plan"] = engine(path, "native", x, y, "small-fp16")
     for name in row.subjects:
         is_torch = name in (EAGER, LAST)
         made[name] = eager(row, name, module, x, y) if is_torch else engine(path, name, x, y)

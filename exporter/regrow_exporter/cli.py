@@ -54,6 +54,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
                         "the model, the core, a Makefile, an example")  # fmt: skip
     parser.add_argument("--c-samples", type=int, metavar="N", help="support samples that the C learns from "
                         "at a time (default: n-way x k-shot of the episodes, else 5)")  # fmt: skip
+    parser.add_argument("--c-plan", choices=["small", "small-fp16"], default="small", help="small-fp16 "
+                        "keeps what waits for backward in fp16, in less memory (default: small)")  # fmt: skip
     parser.add_argument(
         "--backbone", metavar="PATH", help="code outside the trainer that the checkpoint may use"
     )
@@ -138,7 +140,7 @@ def _c_of_bundle(args: argparse.Namespace) -> int:
 
     if args.c is None:
         raise UnsupportedError(f"export: {args.model} is a bundle already; write it as C with --c DIR")
-    made = write_c(args.model, args.c, args.c_samples)
+    made = write_c(args.model, args.c, args.c_samples, args.c_plan)
     data = {"path": args.c, "samples": made.samples, "arena_bytes": made.arena_bytes}
     emit(args, data, f"{args.c}: C that learns from {made.samples} samples in {made.arena_bytes} bytes")
     return 0
@@ -206,6 +208,7 @@ def _export_checkpoint(args: argparse.Namespace, stages: Stages) -> Exported:
         simplify=not args.no_simplify,
         c=args.c,
         c_samples=args.c_samples,
+        c_plan=args.c_plan,
         backbone=args.backbone,
         dynamic=args.dynamic,
         stages=stages,
@@ -251,6 +254,7 @@ def _export_module(args: argparse.Namespace, stages: Stages) -> Exported:
         simplify=not args.no_simplify,
         c=args.c,
         c_samples=args.c_samples,
+        c_plan=args.c_plan,
         stages=stages,
     )
 

@@ -75,6 +75,7 @@ def export(
     onnx: str | os.PathLike[str] | None = None,
     c: str | os.PathLike[str] | None = None,
     c_samples: int | None = None,
+    c_plan: str = "small",
     name: str | None = None,
     rule_args: Mapping[str, Any] | None = None,
     head: str | None = HEAD,
@@ -110,7 +111,8 @@ def export(
     and norms by running statistics go into the layers before; `provenance["simplified"]` says what changed.
 
     `onnx` and `c` name folders to write as well: graphs for onnxruntime, and C for machines without an
-    operating system that learn from `c_samples` samples at a time (default: those of the episodes, else 5).
+    operating system that learn from `c_samples` samples at a time (default: those of the episodes, else 5),
+    by a `c_plan` that is "small" or "small-fp16", which keeps what waits for backward in fp16.
     """
     stages = stages or Silent()
     _check_choices(precision, update, loss, steps, example)
@@ -168,7 +170,7 @@ def export(
     )
     made = _finish(job, chosen, drawn, path, onnx, stages)
     if c is not None:
-        write_c(path, c, c_samples)
+        write_c(path, c, c_samples, c_plan)
     return made
 
 

@@ -10,6 +10,7 @@
 #include "ops/conv.c"
 #include "ops/sparse.c"
 #include "ops/block.c"
+#include "ops/half.c"
 #include "ops/chain.c"
 
 #if defined(REGROW_NARROW)

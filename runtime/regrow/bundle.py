@@ -6,7 +6,7 @@ bundle is executed or unpickled. docs/bundle.md is the normative description.
 """
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from regrow.fields import Words, dumps, fail, loads, show_name
 from regrow.files import StrPath
 from regrow.manifest import Manifest, Parameter, TensorSpec
 from regrow.moves import Adaptable, moves
+from regrow.parameters import Parameters
 from regrow.program import Program
 from regrow.program_json import load_program
 from regrow.values import VALUES, Array, Floats, Mask, Values
@@ -33,17 +34,24 @@ _REMEDY = "export the bundle again"
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A validated bundle. Every array is read-only; dense fp32 parameters are views of the file."""
+    """A validated bundle. Every array is read-only; dense fp32 parameters are views of the file.
+
+    Frozen ones stored in fp16 or int8 are widened when they are asked for.
+    """
 
     path: str
     manifest: Manifest
     digest: str
     tensors: Mapping[str, Array]
-    params: dict[str, Floats]
+    params: Parameters
     kept: dict[str, Mask]
     meta: dict[str, Array]
     state: dict[str, Array]
     statistics: dict[str, Array]
+
+    def parts(self, entry: Parameter) -> dict[str, Array]:
+        """A parameter as it is stored: values, keyed "" or "values", scales, and what says where they are."""
+        return {part: self.tensors[name] for part, name in _part_names(entry).items()}
 
     def moves(self, entry: Parameter) -> Mask | None:
         """The positions of a parameter that may move; None where all of them."""
@@ -149,7 +157,8 @@ def _assemble(path: str, text: str, tensors: dict[str, Array], digest: str) -> B
     place = f"{path}: manifest"
     made = manifest.parse(loads(text.encode(errors="surrogatepass"), place), place)
     manifest.check_unique(_stored_names(made), f"{place}: stored tensors")
-    params, kept = {}, {}
+    params: dict[str, Floats | Callable[[], Floats]] = {}
+    kept = {}
     budget = encoding.MAX_SPARSE
     for i, entry in enumerate(made.parameters):
         if entry.encoding != "dense":
@@ -158,13 +167,15 @@ def _assemble(path: str, text: str, tensors: dict[str, Array], digest: str) -> B
         if budget < 0:
             limit = f"at most {encoding.MAX_SPARSE} elements in all sparse tensors"
             raise fail(f"{at}.shape", list(entry.shape), limit)
-        params[entry.name], mask = _parameter(path, at, entry, tensors)
+        found, mask = _parameter(path, at, entry, tensors)
+        later = entry.adaptable == "none" and entry.values != "fp32"
+        params[entry.name] = _later(path, at, entry, tensors) if later else found
         if mask is not None:
             kept[entry.name] = mask
     for name in (*made.programs.values(), *made.graphs.values()):
         _check_blob(path, name, tensors)
     return Bundle(
-        *(path, made, digest, tensors, params, kept),
+        *(path, made, digest, tensors, Parameters(params), kept),
         meta=named(path, tensors, "meta", made.rule.meta),
         state=named(path, tensors, "state", made.state),
         statistics=named(path, tensors, "stat", made.statistics),
@@ -195,6 +206,10 @@ def _parameter(
     if stored != entry.bytes:
         raise fail(f"{at}.bytes", entry.bytes, f"{stored}, the stored bytes", _REMEDY)
     return encoding.decode(entry.encoding, parts, entry.shape, place)
+
+
+def _later(path: str, at: str, entry: Parameter, tensors: Mapping[str, Array]) -> Callable[[], Floats]:
+    return lambda: _parameter(path, at, entry, tensors)[0]
 
 
 def _part_names(entry: Parameter) -> dict[str, str]:

@@ -114,7 +114,7 @@ class Model:
         return low
 
 
-_PLANS = ("auto", "fast", "small")
+_PLANS = ("auto", "fast", "small", "small-fp16")
 
 
 def open(
@@ -129,7 +129,8 @@ def open(
 
     `threads=1` because adaptation steps are small: more threads wait for each other more than they compute.
     `plan` is the native engine's: "fast", "small" (about half of the memory in one and a half to two times
-    the time), or "auto", which is small where only that fits `budget_bytes`.
+    the time), "small-fp16" (less again: what waits from forward to backward does so in fp16, and what is
+    learned differs by that rounding), or "auto", which is small where only that fits `budget_bytes`.
     """
     if plan not in _PLANS:
         raise UnsupportedError(f"regrow.open: plan is {plan!r}, expected one of {', '.join(_PLANS)}")

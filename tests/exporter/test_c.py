@@ -32,13 +32,13 @@ def written(tmp_path_factory):
     """Each model's bundle and C folder, made when first asked for."""
     made = {}
 
-    def of(name):
-        if name not in made:
+    def of(name, plan="small"):
+        if (name, plan) not in made:
             tool("cc")
             path = tmp_path_factory.mktemp(name)
-            opened = write_bundle(name, path / "m.regrow")
-            made[name] = opened, folder.write_folder(opened, path / "c"), path / "c"
-        return made[name]
+            opened = write_bundle(name, path / "m.regrow") if plan == "small" else of(name)[0]
+            made[name, plan] = opened, folder.write_folder(opened, path / "c", plan=plan), path / "c"
+        return made[name, plan]
 
     return of
 
@@ -61,10 +61,15 @@ def as_changing(bound, adapted):
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in sorted(MODELS)]
+    ("name", "plan"),
+    [pytest.param(n, "small", marks=() if n in QUICK else pytest.mark.slow, id=n) for n in sorted(MODELS)]
+    + [
+        pytest.param(n, "small-fp16", marks=() if n == "sparse" else pytest.mark.slow, id=f"{n}-fp16")
+        for n in ("sparse", "dense", "adam")
+    ],
 )
-def test_it_learns_what_the_engine_learns(name, written, monkeypatch):
-    _, bound, path = written(name)
+def test_it_learns_what_the_engine_learns(name, plan, written, monkeypatch):
+    _, bound, path = written(name, plan)
     found = dumped(make(path), bound)
     library = core.library()
     monkeypatch.setattr(library, "regrow_width", lambda: 0)
@@ -81,6 +86,23 @@ def test_pruned_weights_take_no_room(written):
     assert len(packed) >= 2
     for name, kept in packed.items():
         assert bound.changing[name].size == np.count_nonzero(kept) < kept.size
+
+
+def test_what_waits_in_fp16_takes_less_and_is_built_where_asked(written):
+    found = {}
+    for plan in ("small", "small-fp16"):
+        _, bound, path = written("sparse", plan)
+        made = (path / "model_ops.h").read_text()
+        assert ("USES_OP_chain_back_half = 1" in made) == (plan == "small-fp16")
+        make(path, "all", dump=False)
+        symbols = subprocess.run(
+            [tool("nm"), path / "build/host/regrow/core.o"], capture_output=True, text=True, check=True
+        ).stdout
+        assert bool(re.search(r"\b(halves|run)_(prepare|widen|shorten)", symbols)) == (plan == "small-fp16")
+        found[plan] = bound.arena_bytes
+    assert found["small-fp16"] < found["small"]
+    with pytest.raises(UnsupportedError, match="plan is 'fast', expected one of small, small-fp16"):
+        folder.bind(bound.bundle, plan="fast")
 
 
 def test_only_what_a_model_runs_is_built(written):

@@ -42,6 +42,9 @@ def test_a_checkpoint_becomes_a_bundle_with_its_masks_and_rates(tmp_path, capsys
     # The bundle gives the same C later.
     assert run("export", out, "--c", tmp_path / "again", "--c-samples", 3) == 0
     assert (tmp_path / "again/model.c").read_bytes() == (tmp_path / "c/model.c").read_bytes()
+    assert run("export", out, "--c", tmp_path / "halves", "--c-samples", 3, "--c-plan", "small-fp16") == 0
+    assert (tmp_path / "halves/model.c").exists()
+    assert run("export", out, "--c", tmp_path / "fast", "--c-plan", "fast") == 2
 
 
 def test_what_is_to_be_written_has_to_be_said(tmp_path, capsys):

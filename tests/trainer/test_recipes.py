@@ -87,4 +87,5 @@ def test_a_recipe_for_omniglot_trains_on_omniglot(name: str, tmp_path: Path) -> 
 
 def test_every_recipe_belongs_to_one_method() -> None:
     listed = [name for method in methods.METHODS for name in method.recipes]
-    assert sorted(listed) == [path.stem for path in RECIPES]
+    # Those of docs/studies.md belong to a person's problem, not to a paper.
+    assert sorted(listed) == [path.stem for path in RECIPES if not path.stem.startswith("study-")]

@@ -16,11 +16,14 @@ from regrow.errors import UnsupportedError
 from regrow.plan.kept import Kept, forward, packs
 from regrow.plan.lifted import lifted
 from regrow.plan.make import Plan, missing, plan_adapt, plan_predict
+from regrow.plan.stored import storable, stored_block
 from regrow.plan.style import STYLES
 from regrow.program import Program
 
 Array = NDArray[Any]
 DEFAULT_SAMPLES = 5
+# Plans for machines with little memory, the default first.
+PLANS = ("small", "small-fp16")
 # Without wide vectors, lists pay off for every matrix, and in flash in any case.
 LEAST_MATRIX = 0
 _STAGES = ("prefix", "step", "finish")
@@ -43,6 +46,7 @@ class Bound:
     fixed: Mapping[tuple[str, str], Array]
     target: int  # numbers per sample: labels where the task is classification
     labelled: bool
+    plan: str
 
     @property
     def arena_bytes(self) -> int:
@@ -59,9 +63,11 @@ class Bound:
         return made | {"": -(-end // widest) * widest}
 
 
-def bind(bundle: Bundle, samples: int | None = None) -> Bound:
+def bind(bundle: Bundle, samples: int | None = None, plan: str = PLANS[0]) -> Bound:
     """Plan a bundle for a support set of `samples` (default: the episodes it was made for, else five)."""
     made = bundle.manifest
+    if plan not in PLANS:
+        raise UnsupportedError(f"{bundle.path}: C: plan is {plan!r}, expected one of {', '.join(PLANS)}")
     programs = {name: bundle.program(name) for name in ("predict", *_STAGES)}
     programs, worth = lifted(programs, packable(bundle, LEAST_MATRIX))
     if lacking := missing(programs):
@@ -71,26 +77,29 @@ def bind(bundle: Bundle, samples: int | None = None) -> Bound:
     if count < 1:
         raise UnsupportedError(f"{bundle.path}: C: {count} samples, expected at least 1; see --c-samples")
     kept = _packed_in_both(programs, worth)
+    narrow = storable(programs, made.parameters, kept)
     # A query normalised by its own batch needs one: as many as there were samples.
     queries = count if made.policy.batch_norm == "transductive" else 1
-    adapt = plan_adapt(programs, count, kept, style=STYLES["small"], packed=True)
-    predict = plan_predict(programs["predict"], queries, kept, style=STYLES["small"], packed=True)
+    adapt = plan_adapt(programs, count, kept, style=STYLES[plan], packed=True, stored=narrow)
+    predict = plan_predict(programs["predict"], queries, kept, style=STYLES[plan], packed=True, stored=narrow)
     owner = packs({name: programs[name] for name in _STAGES}, kept)
     given = _arrays(bundle)
     stored = {name: _stored(name, array, owner, kept) for name, array in given.items()}
     moved = [*adapt.carried, *(f"stat:{spec.name}" for spec in made.statistics)]
     changing = {name: stored[name] for name in moved}
     fixed = {}
-    for which, plan in (("adapt", adapt), ("predict", predict)):
-        for block in plan.blocks[1:]:
-            if block in plan.lists:
-                fixed[which, block] = plan.lists[block]
+    for which, words in (("adapt", adapt), ("predict", predict)):
+        for block in words.blocks[1:]:
+            if block in words.lists:
+                fixed[which, block] = words.lists[block]
             elif block in stored and block not in changing:
                 fixed[which, block] = stored[block]
+            elif (kind := block.partition(":")[0]) in ("stored", "scales"):
+                fixed[which, block] = _narrow(bundle, kind, block.partition(":")[2])
     y = next(p.values["y"] for p in programs.values() if "y" in p.values)
     labelled = y.dtype == "int64"
     target = 1 if labelled else prod(y.at(count)) // count
-    return Bound(bundle, count, queries, adapt, predict, changing, fixed, target, labelled)
+    return Bound(bundle, count, queries, adapt, predict, changing, fixed, target, labelled, plan)
 
 
 def default_samples(bundle: Bundle) -> int:
@@ -125,6 +134,13 @@ def _arrays(bundle: Bundle) -> dict[str, Array]:
             kept = bundle.kept.get(entry.name, np.ones(entry.shape, np.bool_))
             made[f"mask:{entry.name}"] = kept if entry.adaptable == "kept" else ~kept
     return made
+
+
+def _narrow(bundle: Bundle, kind: str, name: str) -> Array:
+    """A frozen weight as it is stored; C has no name for a half, only for its bits."""
+    entry = next(p for p in bundle.manifest.parameters if p.name == name)
+    made = np.ascontiguousarray(stored_block(bundle, kind, entry))
+    return made.view(np.uint16) if made.dtype == np.float16 else made
 
 
 def _stored(name: str, array: Array, owner: Mapping[str, str], kept: Mapping[str, Kept]) -> Array:

@@ -12,7 +12,7 @@ from regrow import selftest
 from regrow.bundle import Bundle, read
 from regrow.engines import Adapted, start
 from regrow.files import StrPath, atomic_write
-from regrow_exporter.c_writer.bound import Bound, bind
+from regrow_exporter.c_writer.bound import PLANS, Bound, bind
 from regrow_exporter.c_writer.model import header, source
 from regrow_exporter.c_writer.numbers import core_folder, switches
 from regrow_exporter.c_writer.text import braces, define, items
@@ -21,14 +21,14 @@ FILES = Path(__file__).resolve().parent / "files"
 CORE = ("*.h", "*.c", "ops/*.c")
 
 
-def write_c(bundle: StrPath, folder: StrPath, samples: int | None = None) -> Bound:
+def write_c(bundle: StrPath, folder: StrPath, samples: int | None = None, plan: str = PLANS[0]) -> Bound:
     """Turn a bundle into a folder of C that builds with `make`."""
-    return write_folder(read(bundle), Path(folder), samples)
+    return write_folder(read(bundle), Path(folder), samples, plan)
 
 
-def write_folder(bundle: Bundle, folder: Path, samples: int | None = None) -> Bound:
+def write_folder(bundle: Bundle, folder: Path, samples: int | None = None, plan: str = PLANS[0]) -> Bound:
     """The same for an open bundle."""
-    made = bind(bundle, samples)
+    made = bind(bundle, samples, plan)
     files = {
         "model.h": header(made),
         "model.c": source(made),
@@ -62,8 +62,8 @@ def episode(b: Bound) -> tuple[Any, Any, Any]:
 def reference(b: Bound, engine: str = "auto") -> tuple[Adapted, Any]:
     """What an engine makes of that episode: the adaptation and the logits of the first query."""
     made = b.bundle.manifest
-    # The C runs the small plan, whose sums have their own order.
-    plan = "small" if engine == "native" else "auto"
+    # The C's plan has its own order of sums, and may round what it keeps.
+    plan = b.plan if engine == "native" else "auto"
     ran, _ = start(engine, b.bundle, threads=1, budget_bytes=None, plan=plan)
     params = {p.name: b.bundle.params[p.name] for p in made.parameters if p.adaptable != "none"}
     x, y, active = episode(b)

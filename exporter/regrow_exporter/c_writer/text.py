@@ -18,6 +18,7 @@ TYPES = {
     "uint32": "uint32_t",
     "uint16": "uint16_t",
     "uint8": "uint8_t",
+    "int8": "int8_t",
     "bool": "uint8_t",
 }
 # What a field may not be called.

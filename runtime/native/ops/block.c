@@ -143,8 +143,9 @@ typedef struct {
 } block_job;
 
 /* y, mean, var (or none; read where given), z, gamma, beta (or none), norm, slope, pooled, eps, extents of z,
- * view of z, view of y, floats of y where its pads must be zero or 0.  `planes` of z are there, or all where 0. */
-static regrow_status block_prepare(const machine *m, const uint32_t *w, uint32_t n, size_t planes, block_job *job)
+ * view of z, view of y, floats of y where its pads must be zero or 0.  So many `planes` of z and `y_planes` of y are there,
+ * or all where 0. */
+static regrow_status block_prepare(const machine *m, const uint32_t *w, uint32_t n, size_t planes, size_t y_planes, block_job *job)
 {
     WORDS(23);
     extent4 e = extent_read(w + 10), out = e, held = e;
@@ -154,6 +155,7 @@ static regrow_status block_prepare(const machine *m, const uint32_t *w, uint32_t
         out.rows /= 2;
         out.columns /= 2;
     }
+    if (y_planes) out.channels = y_planes;
     TAKE(float, y, w[0], view_extent(&vy, &out));
     TAKE_MAYBE(float, mean, w[1], e.channels);
     TAKE_MAYBE(float, var, w[2], e.channels);
@@ -172,10 +174,11 @@ static regrow_status block_prepare(const machine *m, const uint32_t *w, uint32_t
     return REGROW_OK;
 }
 
-/* Channel c, whose z begins at zc. */
-static void block_channel(const block_job *j, size_t c, const float *zc)
+static float *block_output(const block_job *j, size_t c) { return j->y + j->y_view.first + c * j->y_view.channel; }
+
+/* Channel c, whose z and y begin at zc and yc. */
+static void block_channel(const block_job *j, size_t c, const float *zc, float *yc)
 {
-    float *yc = j->y + j->y_view.first + c * j->y_view.channel;
     affine a = {0, 1, 0, j->slope};
     if (j->norm != NORM_NONE) {
         float variance = 0;
@@ -195,9 +198,10 @@ static void block_channel(const block_job *j, size_t c, const float *zc)
 static regrow_status op_block(const machine *m, const uint32_t *w, uint32_t n)
 {
     block_job job;
-    regrow_status status = block_prepare(m, w, n, 0, &job);
+    regrow_status status = block_prepare(m, w, n, 0, 0, &job);
     if (status != REGROW_OK) return status;
-    for (size_t c = 0; c < job.size.channels; c++) block_channel(&job, c, job.z + job.z_view.first + c * job.z_view.channel);
+    for (size_t c = 0; c < job.size.channels; c++)
+        block_channel(&job, c, job.z + job.z_view.first + c * job.z_view.channel, block_output(&job, c));
     return REGROW_OK;
 }
 
@@ -435,8 +439,9 @@ typedef struct {
 
 /* dz, dgamma, dbeta, sum of dz per channel (each or none), dy, z, gamma, beta, mean, var (or none), norm, slope,
  * pooled, eps, extents of z, view of z, of dy, of dz, floats of dz where its pads must be zero or 0, the output y
- * (or none), its view.  So many `planes` and `samples` of z and dz are there, or all where 0. */
-static regrow_status back_prepare(const machine *m, const uint32_t *w, uint32_t n, size_t planes, size_t samples, back_job *job)
+ * (or none), its view.  So many `planes` and `samples` of z and dz are there, or all where 0, and `dy_planes` of as many
+ * samples of dy. */
+static regrow_status back_prepare(const machine *m, const uint32_t *w, uint32_t n, size_t planes, size_t samples, size_t dy_planes, back_job *job)
 {
     WORDS(36);
     back b = {extent_read(w + 14), extent_read(w + 14), view_read(w + 18), view_read(w + 22), view_read(w + 26),
@@ -450,11 +455,16 @@ static regrow_status back_prepare(const machine *m, const uint32_t *w, uint32_t 
         b.y_size.rows /= 2;
         b.y_size.columns /= 2;
     }
+    extent4 from = b.y_size;
+    if (dy_planes) {
+        from.channels = dy_planes;
+        from.samples = held.samples;
+    }
     TAKE_MAYBE(float, dz, w[0], view_extent(&b.dz, &held));
     TAKE_MAYBE(float, dgamma, w[1], channels);
     TAKE_MAYBE(float, dbeta, w[2], channels);
     TAKE_MAYBE(float, dsum, w[3], channels);
-    TAKE(const float, dy, w[4], view_extent(&b.dy, &b.y_size));
+    TAKE(const float, dy, w[4], view_extent(&b.dy, &from));
     TAKE(const float, z, w[5], view_extent(&b.z, &held));
     TAKE_MAYBE(const float, gamma, w[6], channels);
     TAKE_MAYBE(const float, beta, w[7], channels);
@@ -526,7 +536,7 @@ static void back_channel(const back_job *j, size_t c, const float *zc, float *dz
 static regrow_status op_block_back(const machine *m, const uint32_t *w, uint32_t n)
 {
     back_job job;
-    regrow_status status = back_prepare(m, w, n, 0, 0, &job);
+    regrow_status status = back_prepare(m, w, n, 0, 0, 0, &job);
     if (status != REGROW_OK) return status;
     for (size_t c = 0; c < job.b.z_size.channels; c++)
         back_channel(&job, c, job.z + job.b.z.first + c * job.b.z.channel,

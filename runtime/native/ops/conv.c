@@ -162,12 +162,13 @@ static uint64_t planes_extent(uint64_t front, uint64_t planes, uint64_t channel,
 }
 
 /* Of a convolution that is made a part at a time: planes of the scratch for y, or 0 where all are there, and how many
- * floats of each plane of x are read, or 0 where as many as of y are. */
+ * floats of each plane of x are read and of y written, or 0 where as many as the plan's blocks say. */
 typedef struct {
-    uint64_t planes, x_run;
+    uint64_t planes, x_run, y_run;
+    uint64_t w_rows; /* rows of w that are there, or 0 where all are */
 } part;
 
-static const part WHOLE = {0, 0};
+static const part WHOLE = {0, 0, 0, 0};
 
 /* A convolution whose operands have been found to be large enough. */
 typedef struct {
@@ -188,8 +189,8 @@ static regrow_status conv_prepare(const machine *m, const uint32_t *w, uint32_t 
     if (!taps_span(f.tap, f.taps, w[8], &x_high, &w_high)) return REGROW_E_BOUNDS;
     if (!groups || !f.rows) return REGROW_E_WORDS;
     int empty = !f.taps || !f.channels || !run;
-    uint64_t w_extent = plus(plus(times(groups - 1, w[14]), times(f.rows - 1, f.w_row)), plus(w_high, 1));
-    TAKE(float, y, w[0], planes_extent(w[10], some.planes ? some.planes : times(groups, f.rows), f.y_channel, run));
+    uint64_t w_extent = plus(plus(times(groups - 1, w[14]), times((some.w_rows ? some.w_rows : f.rows) - 1, f.w_row)), plus(w_high, 1));
+    TAKE(float, y, w[0], planes_extent(w[10], some.planes ? some.planes : times(groups, f.rows), f.y_channel, some.y_run ? some.y_run : run));
     uint64_t x_run = some.x_run ? some.x_run : run;
     TAKE(const float, x, w[1], empty ? 0 : plus(planes_extent(w[8], times(groups, f.channels), f.x_channel, x_run), x_high));
     TAKE(const float, weights, w[2], empty ? 0 : plus(w_extent, times(f.channels - 1, f.w_channel)));

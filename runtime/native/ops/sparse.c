@@ -187,7 +187,7 @@ static regrow_status sparse_prepare(const machine *m, const uint32_t *w, uint32_
     regrow_status status = list_read(m, w + 4, lists, kept, w[12], w + SPARSE_WORDS, &l);
     if (status != REGROW_OK) return status;
     if (!list_apart(m, w + 4, w, 1) || !list_holds(&l, lists, w[12], kept, front - most, &high)) return REGROW_E_INDEX;
-    TAKE(float, y, w[0], planes_extent(w[10], some.planes ? some.planes : rows, w[11], run));
+    TAKE(float, y, w[0], planes_extent(w[10], some.planes ? some.planes : rows, w[11], some.y_run ? some.y_run : run));
     TAKE(const float, x, w[1], plus(plus(front, some.x_run ? some.x_run : run), plus(high, most)));
     TAKE(const float, value, w[2], kept);
     TAKE_MAYBE(const float, bias, w[3], rows);

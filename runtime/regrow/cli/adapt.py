@@ -31,10 +31,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", type=byte_count, metavar="SIZE", help="memory allowed, such as 64KiB")
     parser.add_argument(
         "--plan",
-        choices=["auto", "fast", "small"],
+        choices=["auto", "fast", "small", "small-fp16"],
         default="auto",
-        help="the native engine's: small takes about half of the memory; auto does where only that fits "
-        "--budget (default: auto)",
+        help="the native engine's: small takes about half of the memory, small-fp16 less again by rounding "
+        "what is kept; auto is small where only that fits --budget (default: auto)",
     )
     add_engine(parser)
     add_force(parser)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from regrow.datasets import places, split
+from regrow.datasets import places, signals, split
 from regrow.datasets.prepare import opened
 from regrow.datasets.table import GroupedTable, Table, TableSource, by_class, by_group
 from regrow.errors import SampleError
@@ -138,14 +139,38 @@ def stl10(part: str) -> TableSource:
     return _official("stl10", part)
 
 
-def _of_users(name: str, part: str, block: str | None = None) -> GroupedTable:
-    wanted = split.names(name, part, f"source '{name}:{part}'")
-    return by_group(_open(name), "user", wanted, block=block)
+def _of_users(
+    name: str, part: str, block: str | None = None, classes: Sequence[str] | None = None
+) -> GroupedTable:
+    place = f"source '{name}:{part}'"
+    table, wanted = _open(name), split.names(name, part, place)
+    for asked in classes or ():
+        if asked not in table.names["class"]:
+            raise SampleError(
+                f"{place}: no class {asked!r}, expected some of {', '.join(table.names['class'])}; correct it"
+            )
+    return by_group(table, "user", wanted, block=block, classes=classes)
 
 
-def myo_emg(part: str) -> GroupedTable:
-    """Gestures of the participants of "train", "val", "test" or "trainval"."""
-    return _of_users("myo_emg", part)
+def myo_emg(
+    part: str, *, block: Literal["session"] | None = None, envelope: int | None = None
+) -> GroupedTable:
+    """Gestures of the participants of "train", "val", "test" or "trainval".
+
+    With `block = "session"` support comes from one session, queries from the person's other ones. `envelope`
+    gives, in place of the signal, the logarithm of the mean amplitude of so many samples at a time.
+    """
+    if block not in (None, "session"):
+        raise SampleError(
+            f"source 'myo_emg:{part}': block is {block!r}, expected session or none; correct it"
+        )
+    length = _open("myo_emg").x.shape[-1]
+    if envelope is not None and (envelope < 1 or length % envelope):
+        raise SampleError(
+            f"source 'myo_emg:{part}': envelope is {envelope}, expected a divisor of {length}; choose one"
+        )
+    made = _of_users("myo_emg", part, block)
+    return made if envelope is None else signals.enveloped(made, envelope)
 
 
 def dspspeech20(part: str) -> GroupedTable:
@@ -158,6 +183,9 @@ def uci_har(part: str) -> GroupedTable:
     return _of_users("uci_har", part, block="bout")
 
 
-def gas_drift(part: str) -> GroupedTable:
-    """Gases in the batches of "train" (the first), "val" (the second), "test" (the later ones)."""
-    return _of_users("gas_drift", part)
+def gas_drift(part: str, *, gases: Sequence[str] | None = None) -> GroupedTable:
+    """Gases in the batches of "train" (the first), "val" (the second), "test" (the later ones).
+
+    Three batches hold no toluene and count only where `gases` leaves it out.
+    """
+    return _of_users("gas_drift", part, classes=gases)

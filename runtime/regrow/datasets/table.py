@@ -116,13 +116,24 @@ def by_class(
     return TableSource(table, labels, [members[n] for n, _ in chosen], [turn for _, turn in chosen], block)
 
 
-def by_group(table: Table, column: str, groups: Iterable[str], *, block: str | None = None) -> GroupedTable:
-    """One source per group; a group that lacks a class altogether is left out, since it cannot be asked."""
+def by_group(
+    table: Table,
+    column: str,
+    groups: Iterable[str],
+    *,
+    block: str | None = None,
+    classes: Sequence[str] | None = None,
+) -> GroupedTable:
+    """One source per group, of some of the classes where given.
+
+    A group that lacks a class altogether is left out, since it cannot be asked.
+    """
     known = {name: i for i, name in enumerate(table.names[column])}
-    classes = table.names["class"]
+    numbers = {name: i for i, name in enumerate(table.names["class"])}
+    classes = tuple(numbers if classes is None else classes)
     made: dict[str, TableSource] = {}
     for name in groups:
-        members = [table.rows(**{column: known[name], "class": c}) for c in range(len(classes))]
+        members = [table.rows(**{column: known[name], "class": numbers[c]}) for c in classes]
         if all(len(rows) for rows in members):
             made[name] = TableSource(table, classes, members, block=block)
     if not made:

@@ -18,8 +18,9 @@ from regrow.bundle import Bundle
 from regrow.engines import Adapted, core
 from regrow.engines.planned import Planned
 from regrow.errors import BudgetError, BundleError, UnsupportedError
-from regrow.plan.kept import Kept
+from regrow.plan.kept import Kept, packs
 from regrow.plan.make import Plan, missing, plan_adapt, plan_predict
+from regrow.plan.stored import Stored, storable
 from regrow.plan.style import STYLES
 
 Array = NDArray[Any]
@@ -72,7 +73,7 @@ class NativeEngine:
         self._bundle = bundle
         self._budget = budget_bytes
         fast = "wide" if core.widest() == "avx512" else "fast"
-        self._styles = ["small"] if plan == "small" else [fast]
+        self._styles = [fast] if plan in ("auto", "fast") else [plan]
         if plan == "auto" and budget_bytes is not None:
             self._styles.append("small")
         self._programs = {name: bundle.program(name) for name in _STAGES}
@@ -85,6 +86,28 @@ class NativeEngine:
     @cached_property
     def _kept(self) -> dict[str, Kept]:
         return packable(self._bundle)
+
+    @cached_property
+    def _stored(self) -> dict[str, Stored]:
+        packed = set(packs(self._programs, self._kept).values())
+        return storable(self._programs, self._bundle.manifest.parameters, packed)
+
+    @cached_property
+    def widened(self) -> tuple[str, ...]:
+        """Frozen weights stored narrower than fp32 that plans read as floats all the same."""
+        stays = self._stored if STYLES[self._styles[-1]].recompute else {}
+        entries = self._bundle.manifest.parameters
+        narrow = (
+            p.name for p in entries if p.adaptable == "none" and p.values != "fp32" and len(p.shape) > 1
+        )
+        return tuple(sorted(name for name in narrow if name not in stays))
+
+    @property
+    def frozen_bytes(self) -> int:
+        """What frozen weights take while an engine runs: floats, or as they are stored."""
+        entries = [p for p in self._bundle.manifest.parameters if p.adaptable == "none"]
+        stays = self._stored if STYLES[self._styles[-1]].recompute else {}
+        return sum(stays[p.name].bytes if p.name in stays else 4 * prod(p.shape) for p in entries)
 
     def planned_bytes(self, support: int) -> int:
         """The arena of an adaptation, to the byte."""
@@ -138,10 +161,11 @@ class NativeEngine:
         """The first plan that fits the budget, or the smallest."""
         plans: list[Plan] = []
         for style in map(STYLES.__getitem__, self._styles):
+            stored = self._stored if style.recompute else {}
             plans.append(
-                plan_adapt(self._programs, batch, self._kept, style=style)
+                plan_adapt(self._programs, batch, self._kept, style=style, stored=stored)
                 if what == "adapt"
-                else plan_predict(self._programs["predict"], batch, self._kept, style=style)
+                else plan_predict(self._programs["predict"], batch, self._kept, style=style, stored=stored)
             )
             if self._budget is None or plans[-1].arena_bytes <= self._budget:
                 return plans[-1]

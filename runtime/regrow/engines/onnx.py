@@ -56,9 +56,9 @@ class OnnxEngine:
     def __init__(
         self, bundle: Bundle, *, threads: int = 1, budget_bytes: int | None = None, plan: str = "auto"
     ) -> None:
-        if plan == "small":
+        if plan not in ("auto", "fast"):
             raise UnsupportedError(
-                f"{bundle.path}: engine onnx: plan is 'small', expected 'auto' or 'fast', since onnxruntime "
+                f"{bundle.path}: engine onnx: plan is {plan!r}, expected 'auto' or 'fast', since onnxruntime "
                 "plans its own memory; choose engine='native'"
             )
         self._bundle = bundle

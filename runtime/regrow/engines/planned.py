@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from regrow.bundle import Bundle
 from regrow.engines import core
 from regrow.plan.make import Plan
+from regrow.plan.stored import stored_block
 
 Array = NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -164,6 +165,8 @@ def _fixed(name: str, plan: Plan, bundle: Bundle) -> Array | None:
         return np.ascontiguousarray(bundle.meta[rest])
     if kind == "mask":
         return np.ascontiguousarray(bundle.mask(entries[rest]))
+    if kind in ("stored", "scales"):
+        return np.ascontiguousarray(stored_block(bundle, kind, entries[rest]))
     if name in entries and entries[name].adaptable == "none":
         return np.ascontiguousarray(bundle.params[name])
     return None

@@ -34,7 +34,12 @@ def _read(b: Builder, name: str, pooled: bool) -> tuple[Place, View, View]:
 
 
 def _write(b: Builder, name: str, like: Place | None, extents: View) -> tuple[Buffer, View, int, bool]:
-    """A new buffer on the grid a convolution wants or else as `like`; its view, and floats if on a grid."""
+    """A new buffer on the grid a convolution wants or else as `like`; its view, and floats if on a grid.
+
+    No name: of a norm only the statistics are wanted, and what it answers is overwritten by what comes next.
+    """
+    if not name:
+        return b.floats(prod(extents)), plain_view(extents), 0, like is not None and like.planes is None
     grid = b.wanted.get(name)
     if grid is None and like is not None and like.planes is not None and like.planes.extents == extents:
         grid = like.planes.grid
@@ -46,7 +51,8 @@ def _write(b: Builder, name: str, like: Place | None, extents: View) -> tuple[Bu
     return b.new(name), plain_view(extents), 0, same
 
 
-def lower_block(b: Builder, op: Op) -> None:
+def lower_block(b: Builder, op: Op, output: Place | None = None) -> None:
+    """`output`: one plane, which the channels of y take in turn."""
     pooled, norm = bool(op.attrs["pooled"]), str(op.attrs["norm"])
     to_grid = op.outputs[0] in b.wanted
     place, extents, view = _read(b, op.inputs[0], pooled or to_grid)
@@ -54,7 +60,11 @@ def lower_block(b: Builder, op: Op) -> None:
     out = (n, c, h // 2, w // 2) if pooled else extents
     vectors = [b.plain(name) for name in op.inputs[1:]]
     affine, given = vectors[:2], vectors[2:]
-    y, y_view, floats, same = _write(b, op.outputs[0], None if pooled else place, out)
+    if output is not None and output.planes is not None:
+        wide = output.planes
+        y, y_view, floats, same = output.buffer, wide.grid.view(), wide.floats, False
+    else:
+        y, y_view, floats, same = _write(b, op.outputs[0], None if pooled else place, out)
     made = [b.new(name) if name else None for name in op.outputs[1:]]
     mean, var = given if norm == "given" else made
     words = (
@@ -66,15 +76,19 @@ def lower_block(b: Builder, op: Op) -> None:
     b.emit("block", words, (place.buffer, *vectors), writes, (place.buffer,) if same and not pooled else ())
 
 
-def lower_block_back(b: Builder, op: Op, scratch: Place | None = None) -> None:
-    """`scratch`: dz takes the place of a z that is only there a few planes at a time."""
+def lower_block_back(b: Builder, op: Op, scratch: Place | None = None, above: Place | None = None) -> None:
+    """`scratch`: dz takes the place of a z that is there a few planes at a time; `above`: one plane of dy."""
     pooled, norm = bool(op.attrs["pooled"]), str(op.attrs["norm"])
     dz_name, *others = op.outputs
     flat = not pooled and dz_name not in b.wanted and b.on_planes(op.inputs[0]) is None
     place, extents, view = _read(b, op.inputs[1], not flat)
     if flat and place.planes is not None:
         flat = False
-    dy, _, dy_view = _read(b, op.inputs[0], not flat)
+    if above is not None and above.planes is not None:
+        dy, dy_view = above.buffer, above.planes.grid.view()
+    else:
+        dy_place, _, dy_view = _read(b, op.inputs[0], not flat)
+        dy = dy_place.buffer
     vectors = [b.plain(name) for name in (op.inputs[2:6] if norm != "none" else ())]
     output = _read(b, op.inputs[-1], True) if len(op.inputs) in (3, 7) else None
     dz_view, floats, same = (0, 0, 0, 0), 0, False
@@ -88,14 +102,14 @@ def lower_block_back(b: Builder, op: Op, scratch: Place | None = None) -> None:
         writes.append(made)
     sums = [b.new(name) if name else None for name in others]
     words = (
-        *(*maybe(writes), *(x or NONE for x in sums), dy.buffer, place.buffer),
+        *(*maybe(writes), *(x or NONE for x in sums), dy, place.buffer),
         *(*maybe(vectors, 4), _NORMS.index(norm), bits(number(op.attrs, "slope")), int(pooled)),
         *(bits(number(op.attrs, "eps")), *extents, *view, *dy_view, *dz_view, floats),
         *((output[0].buffer, *output[2]) if output else (NONE, 0, 0, 0, 0)),
     )
     writes += [x for x in sums if x is not None]
     inplace = (place.buffer,) if same and dz_name else ()
-    reads = (dy.buffer, place.buffer, *vectors, *([output[0].buffer] if output else []))
+    reads = (dy, place.buffer, *vectors, *([output[0].buffer] if output else []))
     b.emit("block_back", words, reads, writes, inplace)
 
 

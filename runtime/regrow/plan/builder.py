@@ -19,7 +19,9 @@ from regrow.plan.style import STYLES, Style
 from regrow.program import Program, Value
 
 if TYPE_CHECKING:
+    from regrow.plan.halves import Halves
     from regrow.plan.kept import Kept
+    from regrow.plan.stored import Stored
 
 ARENA = "arena"
 CONSTANTS = "constants"
@@ -105,6 +107,10 @@ class Builder:
     lists: dict[str, NDArray[Any]] = field(default_factory=dict)
     style: Style = STYLES["fast"]
     wanted: Mapping[str, Grid] = field(default_factory=dict)
+    halves: dict[str, Halves] = field(default_factory=dict)
+    tiles: Mapping[int, int] = field(default_factory=dict)
+    stored: Mapping[str, Stored] = field(default_factory=dict)
+    rows: Mapping[str, Buffer] = field(default_factory=dict)  # where a few rows of a stored weight are wide
     constants: bytearray = field(default_factory=bytearray)
     _numbers: dict[bytes, Buffer] = field(default_factory=dict)
 
@@ -112,6 +118,7 @@ class Builder:
         """Begin a program. What the earlier ones left for all is known; their temporaries are not."""
         self.section, self.values = section, program.values
         self.places = {name: list(places) for name, places in self.fixed.items()}
+        self.halves = {}
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self.values[name].at(self.batch)
@@ -189,6 +196,14 @@ class Builder:
         shape = self.shape(name)
         n, c, h, w = shape if len(shape) == 4 else (*shape, 1, 1)
         return n, c, h, w
+
+    def weight(self, name: str) -> Buffer:
+        """A weight in C order, or its kept positions where packed; if stored, widened for each reader."""
+        if name in self.rows:
+            return self.rows[name]
+        if name in self.stored:
+            return self.stored[name].widened(self, name)
+        return self.places[name][0].buffer if name in self.packs else self.plain(name)
 
     def plain(self, name: str) -> Buffer:
         """The value in C order."""

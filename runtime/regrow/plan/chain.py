@@ -7,7 +7,7 @@ input then takes the place of that input, and what the block before needs of bot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -20,6 +20,8 @@ from regrow.program import Op, Program
 CHEAP = 32
 # Bytes of an input that stays in the second cache while it is read again for every few filters.
 NEAR = 512 * 1024
+# Samples from which halves and a wide one of them are clearly less than all of them wide.
+FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,13 @@ class Chain(Op):
     """One op of a plan made of several of a program; `parts` are those, in order.
 
     `before` is the gradient of the block before, where this op takes its sums; `summed` says that its own
-    block's were taken so.
+    block's were taken so. `halved` are the values that are kept in fp16.
     """
 
     parts: tuple[Op, ...] = ()
     before: Op | None = None
     summed: bool = False
+    halved: frozenset[str] = frozenset()
 
 
 @dataclass(eq=False)
@@ -57,12 +60,13 @@ def chained(ops: Sequence[Op], program: Program, style: Style, batch: int) -> li
     layers = _consistent([layer for layer in found if layer is not None], readers, maker)
     at: dict[int, Op] = {}
     gone: set[int] = set()
+    halved = _halved(layers, readers, program) if style.half and batch >= FEWEST else frozenset()
     for layer in layers:
         gone.add(id(layer.conv))
-        at[id(layer.block)] = _joined("chain", (layer.conv, layer.block))
+        at[id(layer.block)] = replace(_joined("chain", (layer.conv, layer.block)), halved=halved)
         if layer.back is not None:
             gone |= {id(layer.back), *map(id, layer.gradients)}
-            at[id(layer.gradients[-1])] = _back(layer, layers)
+            at[id(layer.gradients[-1])] = replace(_back(layer, layers), halved=halved)
     return _in_order([at.get(id(op), op) for op in ops if id(op) not in gone or id(op) in at], program)
 
 
@@ -122,6 +126,29 @@ def _owns_input(
     own = {id(layer.conv), id(weight)}
     own |= {id(back) for back in backs if back.inputs[0] == dx.outputs[0] and back.inputs[-1] == x}
     return all(id(op) in own for op in readers[x])
+
+
+def _halved(layers: Sequence[_Layer], readers: Mapping[str, list[Op]], program: Program) -> frozenset[str]:
+    """Inputs of layers that only such layers read and make, and the gradients that take their place."""
+    made_by = {layer.block.outputs[0]: layer for layer in layers}
+    found: set[str] = set()
+    for layer in layers:
+        x = layer.conv.inputs[0]
+        maker = made_by.get(x)
+        if maker is None or x in program.outputs or ints(layer.conv.attrs, "stride") != (1, 1):
+            continue
+        own, names = [layer.conv], {x}
+        if layer.back is not None:
+            if len(layer.gradients) < 2 or not _follows(layer, maker):
+                continue
+            dx = layer.gradients[1].outputs[0]
+            if dx in program.outputs or readers[dx] != [maker.back]:
+                continue
+            own += [layer.gradients[0], *([maker.back] if maker.back else [])]
+            names.add(dx)
+        if {*map(id, readers[x])} <= {*map(id, own)}:
+            found |= names
+    return frozenset(found)
 
 
 def _joined(kind: str, parts: tuple[Op, ...]) -> Chain:

@@ -110,33 +110,42 @@ def _output_place(b: Builder, name: str, made: Geometry) -> Place:
     return Place(b.planes(name, planes), planes)
 
 
-def lower_conv(b: Builder, op: Op, scratch: Scratch | None = None) -> None:
-    _forward(b, op, _geometry(b, op), scratch)
+def lower_conv(
+    b: Builder, op: Op, scratch: Scratch | None = None, wide: tuple[Buffer, Planes] | None = None
+) -> None:
+    """`wide`: some samples of an input that is not there as planes."""
+    _forward(b, op, _geometry(b, op), scratch, wide)
 
 
-def _forward(b: Builder, op: Op, made: Geometry, scratch: Scratch | None = None) -> None:
-    x, planes = _input_planes(b, op.inputs[0], made)
+def _forward(
+    b: Builder,
+    op: Op,
+    made: Geometry,
+    scratch: Scratch | None = None,
+    wide: tuple[Buffer, Planes] | None = None,
+) -> None:
+    x, planes = wide or _input_planes(b, op.inputs[0], made)
     _, o, h, w = b.extents(op.outputs[0])
     grid = scratch.of(made.grid) if scratch else made.grid
     y = b.floats(grid.floats(scratch.planes if scratch else o))
     b.put(op.outputs[0], Place(y, Planes(grid, o, h, w, clean=False)))
     bias = [b.plain(name) for name in op.inputs[2:]]
-    step = planes.phases * made.grid.channel
-    front, channel = made.grid.guard, made.grid.channel
+    front, channel = planes.grid.guard, planes.grid.channel
+    step, blocks = planes.phases * channel, min(planes.grid.blocks, grid.blocks)
     if op.inputs[1] in b.packs:
         kept, reach = forward(b.kept[op.inputs[1]]), offsets(planes, made)
         taken = shifts(planes, [t.offset for t in made.taps])
         walk, order = listed_in_stretches(b, op.inputs[1], "", kept, reach, taken)
-        values = b.places[op.inputs[1]][0].buffer
+        values = b.weight(op.inputs[1])
         if walk.shifts:
             values = _picked(b, op.inputs[1], "shifted:", values, order)
-        emit_sparse(b, (y, grid), (x, front), values, bias, walk)
+        emit_sparse(b, (y, grid), (x, front), values, bias, walk, blocks)
         return
-    weight, groups, taps = b.plain(op.inputs[1]), made.groups, len(made.taps)
+    weight, groups, taps = b.weight(op.inputs[1]), made.groups, len(made.taps)
     c, o = planes.channels // groups, o // groups
     pairs = [n for t in made.taps for n in (t.phase * channel + t.offset, t.number)]
     words = (
-        *(y, x, weight, *maybe(bias), groups, c, o, grid.blocks),
+        *(y, x, weight, *maybe(bias), groups, c, o, blocks),
         *(front, step, front, grid.channel, c * taps, taps, o * c * taps, taps, *pairs),
     )
     b.emit("conv", words, (x, weight, *bias), (y,))
@@ -175,10 +184,10 @@ def _input_gradient(
         reach = [o * channel - t.offset for o in range(channels) for t in made.taps]
         taken = shifts(place.planes, [-t.offset for t in made.taps]) if planes.phases == 1 else None
         walk, order = listed_in_stretches(b, op.inputs[1], way, lists, reach, taken)
-        values = _picked(b, op.inputs[1], way, b.places[op.inputs[1]][0].buffer, lists.order[order])
+        values = _picked(b, op.inputs[1], way, b.weight(op.inputs[1]), lists.order[order])
         emit_sparse(b, (dx, grid), (dy, front), values, (), walk)
         return
-    weight, groups, taps = b.plain(op.inputs[1]), made.groups, len(made.taps)
+    weight, groups, taps = b.weight(op.inputs[1]), made.groups, len(made.taps)
     rows, channels = c // groups, channels // groups
     for phase in range(planes.phases):
         pairs = [n for t in made.taps if t.phase == phase for n in (-t.offset, t.number)]
@@ -190,17 +199,26 @@ def _input_gradient(
         b.emit("conv", words, (dy, weight), (dx,))
 
 
-def lower_conv_dw(b: Builder, op: Op, source: Place | None = None) -> None:
-    """`source`: where dy lies, in a scratch."""
-    _weight_gradient(b, op, _geometry(b, op), source)
+def lower_conv_dw(
+    b: Builder, op: Op, source: Place | None = None, wide: tuple[Buffer, Planes] | None = None
+) -> None:
+    """`source`: where dy lies, in a scratch; `wide`: as in `lower_conv`."""
+    _weight_gradient(b, op, _geometry(b, op), source, wide)
 
 
-def _weight_gradient(b: Builder, op: Op, made: Geometry, source: Place | None = None) -> None:
+def _weight_gradient(
+    b: Builder,
+    op: Op,
+    made: Geometry,
+    source: Place | None = None,
+    wide: tuple[Buffer, Planes] | None = None,
+) -> None:
     place = source or _output_place(b, op.inputs[0], made)
     assert place.planes is not None
     dy, grid, o = place.buffer, place.planes.grid, b.extents(op.inputs[0])[1]
-    x, planes = _input_planes(b, op.inputs[1], made)
-    step, front, channel = planes.phases * made.grid.channel, made.grid.guard, made.grid.channel
+    x, planes = wide or _input_planes(b, op.inputs[1], made)
+    front, channel = made.grid.guard, planes.grid.channel
+    step = planes.phases * channel
     name, taps = op.outputs[0], len(made.taps)
     if name in b.packs:
         weight = b.owner[name]

@@ -29,6 +29,7 @@ class Grid:
     rows: int
     columns: int
     guard: int
+    slack: int = 0  # floats behind a plane, where its last sample is written in whole vectors
 
     @property
     def sample(self) -> int:
@@ -36,7 +37,7 @@ class Grid:
 
     @property
     def channel(self) -> int:
-        return rounded(self.samples * self.sample)
+        return rounded(self.samples * self.sample) + self.slack
 
     @property
     def blocks(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regrow.errors import BudgetError
-from regrow.plan.arena import SECTIONS, Layout, find, lay_out, replaceable
+from regrow.plan.arena import SECTIONS, Layout, find, lay_out
 from regrow.plan.blocks import BLOCKS
 from regrow.plan.builder import ARENA, CONSTANTS, NONE, Buffer, Builder, Call, Place, Section, Word
+from regrow.plan.carry import copy, hand_on
 from regrow.plan.convs import CONVS, shared_pads, wanted
 from regrow.plan.fuse import fused
 from regrow.plan.kept import Kept, forward, packs
@@ -23,11 +24,15 @@ from regrow.plan.moving import MOVES
 from regrow.plan.order import hoisted
 from regrow.plan.peak import value_bytes
 from regrow.plan.pointwise import MAPS, Lower
+from regrow.plan.stored import Stored
 from regrow.plan.style import STYLES, Style
+from regrow.plan.tiles import free_tiles
+from regrow.plan.waiting import shortened
 from regrow.program import Op, Program
 
 LOWER: dict[str, Lower] = {**MAPS, **MOVES, **CONVS, **BLOCKS, **LAYERS}
 MAGIC, VERSION = 0x52475257, 1
+NOTHING: Mapping[str, Stored] = MappingProxyType({})
 Code = Callable[[str, str], int]
 
 
@@ -94,6 +99,7 @@ def plan_adapt(
     *,
     style: Style = STYLES["fast"],
     packed: bool = False,
+    stored: Mapping[str, Stored] = NOTHING,
 ) -> Plan:
     """Everything an adaptation runs: load, prefix, steps, finish, store.
 
@@ -101,7 +107,7 @@ def plan_adapt(
     where `Plan.carried` says, for the caller to take.
     """
     stages, kept = lifted({name: programs[name] for name in ("prefix", "step", "finish")}, kept)
-    b = _builder(stages, batch, kept, style)
+    b = _builder(stages, batch, kept, style, stored)
     step_number = _externals(b, stages, carried=True, packed=packed)
     carried = [n for n, v in stages["step"].values.items() if f"next:{n}" in stages["step"].outputs and v]
     for name in carried:
@@ -113,13 +119,16 @@ def plan_adapt(
     _run(b, "step", stages["step"], hoisted)
     loss = b.plain("loss")
     loss.pinned = True
-    replaced = _hand_on(b, carried)
+    replaced = hand_on(b, carried)
+    shorter = shortened(b, loss) if style.half else []
     _run(b, "finish", stages["finish"])
     for name in () if packed else carried:
         _store(b, name)
     outputs = [n for n in stages["finish"].outputs if n != "loss"]
     for name, block in [*((n, f"out:{n}") for n in outputs), ("loss", "out:final_loss")]:
         _out(b, name, block)
+    if shorter and lay_out(b.calls | {"step": shorter}, replaced).bytes < lay_out(b.calls, replaced).bytes:
+        b.calls["step"] = shorter
     held = {name: b.fixed[name][0].buffer for name in carried}
     return _finished(b, replaced, step_number, loss, "out:losses", held)
 
@@ -132,10 +141,11 @@ def plan_predict(
     *,
     style: Style = STYLES["fast"],
     packed: bool = False,
+    stored: Mapping[str, Stored] = NOTHING,
 ) -> Plan:
-    """One pass through a program; `packed` as in `plan_adapt`."""
+    """One pass through a program; `packed` as in `plan_adapt`. Nothing waits in it, so nothing is rounded."""
     stages, kept = lifted({"predict": program}, kept)
-    b = _builder(stages, batch, kept, style)
+    b = _builder(stages, batch, kept, replace(style, half=False), stored)
     _externals(b, stages, carried=False, packed=packed)
     _run(b, "once", stages["predict"])
     for name in outputs:
@@ -143,7 +153,13 @@ def plan_predict(
     return _finished(b, [])
 
 
-def _builder(stages: Mapping[str, Program], batch: int, kept: Mapping[str, Kept], style: Style) -> Builder:
+def _builder(
+    stages: Mapping[str, Program],
+    batch: int,
+    kept: Mapping[str, Kept],
+    style: Style,
+    stored: Mapping[str, Stored],
+) -> Builder:
     owner = packs(stages, kept)
     return Builder(
         batch,
@@ -152,6 +168,7 @@ def _builder(stages: Mapping[str, Program], batch: int, kept: Mapping[str, Kept]
         owner=owner,
         kept=kept,
         style=style,
+        stored=stored,
     )
 
 
@@ -164,7 +181,9 @@ def _externals(b: Builder, stages: Mapping[str, Program], *, carried: bool, pack
             if name in b.fixed or (name in stages.get("prefix", program).outputs and "prefix" in stages):
                 continue
             b.values = program.values
-            if name == "step":
+            if name in b.stored:
+                b.fixed[name] = []
+            elif name == "step":
                 step_number = Buffer(8, pinned=True)
                 b.fixed[name] = [Place(step_number)]
             elif name in b.packs:
@@ -193,18 +212,13 @@ def _pick(b: Builder, name: str, packed: Buffer, size: int) -> None:
 def _load(b: Builder, name: str) -> None:
     """What is carried starts as the caller's."""
     buffer = b.fixed[name][0].buffer
-    _copy(b, buffer, Buffer(buffer.bytes, name, pinned=True), "once")
-
-
-def _copy(b: Builder, to: Buffer, source: Buffer, section: Section | None = None) -> None:
-    size = to.bytes
-    b.emit("copy", (1, to, source, 0, 0, 1, size, 1, 1), (source,), (to,), section=section)
+    copy(b, buffer, Buffer(buffer.bytes, name, pinned=True), "once")
 
 
 def _store(b: Builder, name: str) -> None:
     place = b.fixed[name][0]
     if not place.packed:
-        return _copy(b, Buffer(place.buffer.bytes, f"out:{name}", pinned=True), place.buffer)
+        return copy(b, Buffer(place.buffer.bytes, f"out:{name}", pinned=True), place.buffer)
     positions = b.listed(f"kept:{b.owner[name]}:positions", forward(b.kept[b.owner[name]]).order)
     size = b.kept[b.owner[name]].mask.size
     before, after = Buffer(4 * size, name, pinned=True), Buffer(4 * size, f"out:{name}", pinned=True)
@@ -215,7 +229,7 @@ def _store(b: Builder, name: str) -> None:
 
 def _out(b: Builder, name: str, block: str) -> None:
     source = b.plain(name)
-    _copy(b, Buffer(source.bytes, block, pinned=True), source)
+    copy(b, Buffer(source.bytes, block, pinned=True), source)
 
 
 def _run(
@@ -230,38 +244,9 @@ def _run(
     if order is not None:
         ops = order(ops, program)
     b.wanted = wanted(b, ops)
+    b.tiles = {} if b.style.tile_bytes else free_tiles(b, ops)
     for op in ops:
         LOWER[op.kind](b, op)
-
-
-def _hand_on(b: Builder, carried: Sequence[str]) -> list[tuple[Buffer, Buffer]]:
-    """The next values become the values: in place where nobody reads the old, else copied after the step."""
-    replaced: list[tuple[Buffer, Buffer]] = []
-    copies: list[tuple[Buffer, Buffer]] = []
-    for name in carried:
-        now, places = b.fixed[name][0], b.places[f"next:{name}"]
-        following = places[0].buffer if now.packed else b.plain(f"next:{name}")
-        taken = following in [f for _, f in replaced] or following.block != ARENA or following.pinned
-        if not taken and replaceable(b.calls["step"], now.buffer, following):
-            replaced.append((now.buffer, following))
-        elif following is not now.buffer:
-            copies.append((now.buffer, following))
-    if copies:
-        _copy_all(b, copies)
-    return replaced
-
-
-def _copy_all(b: Builder, copies: Sequence[tuple[Buffer, Buffer]]) -> None:
-    # A value that was handed on unchanged may itself be overwritten by an earlier copy.
-    sources = []
-    for now, following in copies:
-        if following.pinned and following.block == ARENA:
-            kept = Buffer(following.bytes)
-            _copy(b, kept, following)
-            following = kept
-        sources.append((now, following))
-    for now, following in sources:
-        _copy(b, now, following)
 
 
 def _finished(

@@ -28,14 +28,15 @@ def _gemm(
 
 
 def lower_linear(b: Builder, op: Op) -> None:
-    x, w, *bias = (b.plain(name) for name in op.inputs)
+    x, w = b.plain(op.inputs[0]), b.weight(op.inputs[1])
+    bias = [b.plain(name) for name in op.inputs[2:]]
     y = b.new(op.outputs[0])
     c, d = b.shape(op.inputs[1])
     _gemm(b, y, (x, (d, 1)), (w, (1, d)), bias[0] if bias else None, (b.size(op.inputs[0]) // d, d, c))
 
 
 def lower_matmul(b: Builder, op: Op) -> None:
-    x, w = (b.plain(name) for name in op.inputs)
+    x, w = b.plain(op.inputs[0]), b.weight(op.inputs[1])
     (am, an), (bm, bn) = (b.shape(name) for name in op.inputs)
     left = (1, an) if op.attrs["transpose_a"] else (an, 1)
     right = (1, bn) if op.attrs["transpose_b"] else (bn, 1)

@@ -40,7 +40,7 @@ class Walk:
 
 def offsets(planes: Planes, made: Geometry) -> list[int]:
     """Of every (channel, tap) into x."""
-    channel = made.grid.channel
+    channel = planes.grid.channel
     step = planes.phases * channel
     return [c * step + t.phase * channel + t.offset for c in range(planes.channels) for t in made.taps]
 
@@ -114,12 +114,21 @@ def emit_sparse(
     values: Buffer,
     bias: Sequence[Buffer],
     walk: Walk,
+    blocks: int | None = None,
 ) -> None:
-    """A convolution over kept weights. x: its buffer, and floats before its first plane."""
+    """A convolution over kept weights. x: its buffer, floats before its first plane; `blocks`: of y."""
     grid = y[1]
     words = (
         *(y[0], x[0], values, *maybe(bias), walk.index, walk.ends, walk.rows, walk.kept),
-        *(grid.blocks, x[1], grid.guard, grid.channel, len(walk.table), len(walk.shifts), walk.unit),
+        *(
+            blocks or grid.blocks,
+            x[1],
+            grid.guard,
+            grid.channel,
+            len(walk.table),
+            len(walk.shifts),
+            walk.unit,
+        ),
         *(*walk.table, *walk.shifts),
     )
     b.emit("conv_sparse", words, (x[0], values, *walk.buffers, *bias), (y[0],))
