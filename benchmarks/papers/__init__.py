@@ -1,0 +1,1 @@
+"""Published tables run again, with the published figure beside ours; `python -m benchmarks.papers`."""

@@ -1,0 +1,22 @@
+"""All tables by name; a new one is a file that defines TABLE, and a line here."""
+
+from __future__ import annotations
+
+from benchmarks.papers import absent, anp_omniglot, anp_sine, meta_lth_omniglot
+from benchmarks.papers.table import Table
+from regrow.errors import RegrowError
+
+TABLES: tuple[Table, ...] = (
+    meta_lth_omniglot.TABLE,
+    anp_omniglot.TABLE,
+    anp_sine.TABLE,
+    *absent.TABLES,
+)
+
+
+def find(name: str) -> Table:
+    """The table of that name."""
+    for table in TABLES:
+        if table.name == name:
+            return table
+    raise RegrowError(f"no table {name!r}, expected one of {', '.join(t.name for t in TABLES)}; choose one")
