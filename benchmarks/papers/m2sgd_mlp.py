@@ -56,7 +56,7 @@ class Lab(NamedTuple):
 
     def rule(self, name: str = "dmsgd", trajectories: int = 1) -> Tensors:
         """A rule's tensors, trained."""
-        return trained(name, trajectories, self.seed, self.work.folder / "m2sgd-mlp-optimisers")
+        return trained(name, trajectories, self.seed, self.work.folder / "m2sgd_mlp-optimisers")
 
     def untrained(self) -> Tensors:
         """DMSGD's as they are drawn."""
@@ -139,7 +139,7 @@ def _outcome(name: str, lab: Lab) -> Outcome:
     row = ROWS[name]
     steps, count = int(lab.preset.sets[row.length][0]), lab.preset.episodes
     slug = re.sub(r"[^A-Za-z0-9.]+", "_", name)
-    path = lab.work.folder / f"m2sgd-mlp-{steps}x{count}" / f"{slug}-s{lab.seed}.json"
+    path = lab.work.folder / f"m2sgd_mlp-{steps}x{count}" / f"{slug}-s{lab.seed}.json"
     if not path.exists():
         first = FIRST_LEARNER + lab.seed * count
         made = learners.outcome(row.make(lab), _data(), steps, range(first, first + count))
@@ -158,7 +158,7 @@ def _measured(test: Sequence[float], made: Sequence[Outcome], facts: dict[str, o
 def _run(name: str, seed: int, preset: Preset, work: Work) -> Measured:
     lab = Lab(work, preset, seed)
     made = _outcome(name, lab)
-    return _measured(made.test, [made], {"rate": _best_rate(lab)} if name == TUNED else {})
+    return _measured(made.test, [made], {"chosen rate": _best_rate(lab)} if name == TUNED else {})
 
 
 def _run_best(name: str, seed: int, preset: Preset, work: Work) -> Measured:
@@ -217,7 +217,7 @@ def _jobs(preset: Preset) -> Sequence[Job]:
 
 LENGTHS = {"steps": ("10000",), "long": ("37500",)}
 TABLE = Table(
-    name="m2sgd-mlp",
+    name="m2sgd_mlp",
     title="M2SGD, table 3: an MLP on Fashion-MNIST, accuracy of learners",
     paper="M2SGD: learning to learn important weights. CVPR workshops 2020",
     metric="accuracy",
@@ -235,4 +235,5 @@ TABLE = Table(
         "gpu": Preset("the paper's lengths, ten optimisers of five learners", tuple(range(10)), 5, LENGTHS),
     },
     jobs=_jobs,
+    scored="learners",
 )  # fmt: skip

@@ -102,7 +102,7 @@ def _section(table: Table, made: Record) -> str:
         f"## {table.title}\n\n{table.paper}. Tolerance {_number(table, table.tolerance)}{_unit(table)}.\n\n",
         "".join(f"- {words}\n" for words in table.differs),
         f"- Preset `{made['preset']}`: {settings['says']}. Seeds {', '.join(map(str, settings['seeds']))}; "
-        f"{settings['episodes']} test episodes each, the same for every row. Training took "
+        f"{settings['episodes']} {table.scored} each, the same for every row. Training took "
         f"{sum(seconds) / 60:.0f} minutes of processor time, measuring {measuring / 60:.0f}, on "
         f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']}, commit {machine['commit']}, "
         f"{machine['date'][:10]}.\n\n",

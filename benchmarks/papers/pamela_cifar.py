@@ -65,7 +65,7 @@ def _jobs(preset: Preset) -> Sequence[Job]:
 
 
 TABLE = Table(
-    name="pamela-cifar",
+    name="pamela_cifar",
     title="PAMELA on CIFAR-FS, accuracy",
     paper="Rajasegaran et al.: Meta-learning the learning trends shared across tasks. 2020",
     metric="accuracy",
@@ -91,5 +91,5 @@ TABLE = Table(
         ),
     },
     jobs=_jobs,
-    charts=(Chart("pamela-cifar", "steps", curves={row: _key(row, 1) for row in (*ROWS, *CONTROLS)}),),
+    charts=(Chart("steps", "steps", curves={row: _key(row, 1) for row in (*ROWS, *CONTROLS)}),),
 )  # fmt: skip

@@ -66,7 +66,7 @@ def _run(row: str, shots: int, seed: int, preset: Preset, work: Work) -> Measure
     recipe = work.recipe(name, seed, preset.sets["train"], sets, (f"k_shot={shots}",))
     run = work.trained(name, recipe)
     steps = range(recipe.learner.steps + 1)
-    found = scored(work.last(run), preset.episodes, steps, queries=100, workers=work.workers)
+    found = scored(work.last(run), preset.episodes, steps, workers=work.workers)
     end = found[recipe.learner.steps]
     spreads = {f"spread after {n}": float(found[n].scores.std()) for n in steps}
     return Measured(end, spreads, [(float(n), found[n].mean) for n in steps])
@@ -81,7 +81,7 @@ def _jobs(preset: Preset) -> Sequence[Job]:
 
 
 TABLE = Table(
-    name="pamela-sine",
+    name="pamela_sine",
     title="PAMELA on sine waves, mean squared error",
     paper="Rajasegaran et al.: Meta-learning the learning trends shared across tasks. 2020",
     metric="mse",
@@ -104,6 +104,6 @@ TABLE = Table(
     },
     jobs=_jobs,
     charts=(
-        Chart("pamela-sine", "steps", curves={row: _key(row, ABLATED) for row in MAIN}),
+        Chart("steps", "steps", curves={row: _key(row, ABLATED) for row in MAIN}),
     ),
 )  # fmt: skip

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from benchmarks.papers import absent, anp_omniglot, anp_sine, meta_lth_omniglot
+from benchmarks.papers import (
+    absent,
+    absent_learners,
+    anp_omniglot,
+    anp_sine,
+    gems_mixture,
+    m2sgd_mlp,
+    meta_lth_omniglot,
+    pamela_cifar,
+    pamela_sine,
+)
 from benchmarks.papers.table import Table
 from regrow.errors import RegrowError
 
@@ -10,7 +20,12 @@ TABLES: tuple[Table, ...] = (
     meta_lth_omniglot.TABLE,
     anp_omniglot.TABLE,
     anp_sine.TABLE,
+    m2sgd_mlp.TABLE,
+    pamela_sine.TABLE,
+    pamela_cifar.TABLE,
+    gems_mixture.TABLE,
     *absent.TABLES,
+    *absent_learners.TABLES,
 )
 
 

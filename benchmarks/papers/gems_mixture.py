@@ -86,7 +86,7 @@ def _jobs(preset: Preset) -> Sequence[Job]:
 
 
 TABLE = Table(
-    name="gems",
+    name="gems_mixture",
     title="GEMS, table 2: two kinds of pictures, 5-way 1-shot, accuracy",
     paper="Generating efficient meta-subnets (supplement). WACV 2023",
     metric="accuracy",
@@ -101,9 +101,9 @@ TABLE = Table(
     ),
     presets={
         "cpu": Preset(
-            "Conv4 with 16 channels and strides, 5 queries per class, 1,200 iterations of 5 tasks", (0,), 600,
+            "Conv4 with 16 channels and strides, 5 queries per class, 1,000 iterations of 5 tasks", (0,), 600,
             {
-                "train": ("queries=5", "iterations=1200", "validation.every=600", "validation.queries=5"),
+                "train": ("queries=5", "iterations=1000", "validation.every=500", "validation.queries=5"),
                 "plain": ("backbone.args.width=16", "backbone.args.downsample=stride"),
                 "mmsup": ("backbone.args.args.width=16", "backbone.args.args.downsample=stride"),
             },
