@@ -4,16 +4,6 @@ from __future__ import annotations
 
 from benchmarks.papers.table import Cell, Published, Table
 
-# M2SGD: steps, accuracy and its spread, share of weights removed where some are.
-_M2SGD: dict[str, tuple[int, float, float, float | None]] = {
-    "SGD": (4000, 59.54, 0.23, None),
-    "SGD, longer": (7850, 63.64, 0.73, None),
-    "Meta-SGD": (4000, 60.39, 2.27, None),
-    "DMSGD": (4000, 65.52, 1.22, None),
-    "M2SGD 0": (4000, 65.10, 1.17, 46.89),
-    "M2SGD 0.1": (4000, 64.63, 1.50, 61.31),
-    "M2SGD 0.2825": (4000, 63.53, 0.38, 83.71),
-}
 # PAMELA: mini-ImageNet with one and five shots, tieredImageNet with one and five.
 _COLUMNS = ("mini-ImageNet 5w1s", "mini-ImageNet 5w5s", "tieredImageNet 5w1s", "tieredImageNet 5w5s")
 _PAMELA: dict[str, tuple[tuple[float, float], ...]] = {
@@ -24,28 +14,6 @@ _PAMELA: dict[str, tuple[tuple[float, float], ...]] = {
     "Meta-SGD": ((50.47, 1.87), (64.03, 0.94), (50.92, 0.93), (69.28, 0.80)),
     "PAMELA": ((53.50, 0.89), (70.51, 0.67), (54.81, 0.88), (74.39, 0.71)),
 }
-
-
-def _m2sgd() -> Table:
-    cells = []
-    for row, (steps, value, spread, removed) in _M2SGD.items():
-        name = f"{row}, {steps:,} steps"
-        cells.append(
-            Cell(row, name, "accuracy", Published(value / 100, spread / 100), rival=row.startswith("SGD"))
-        )
-        if removed is not None:
-            cells.append(
-                Cell(f"{row}/removed", name, "weights removed", Published(removed / 100), rival=True)
-            )
-    return Table(
-        "m2sgd_resnet20",
-        "M2SGD, table 2: ResNet-20 on STL-10",
-        "M2SGD: learning to learn important weights. CVPR workshops 2020",
-        "accuracy",
-        tuple(cells),
-        absent="needs STL-10 and a GPU: seven rows of some minutes for every learner; "
-        "`regrow data prepare stl10` says where to get it",
-    )
 
 
 def _pamela() -> Table:
@@ -64,4 +32,4 @@ def _pamela() -> Table:
     )
 
 
-TABLES = (_m2sgd(), _pamela())
+TABLES = (_pamela(),)
