@@ -31,17 +31,19 @@ UNFINISHED = 75  # exit status of a run that --minutes stopped: the same command
 
 
 def run(table: Table, name: str, work: Work, only: Sequence[str] = ()) -> Record:
-    """Measure what is not measured yet; the record is written after every cell."""
+    """Measure what is not measured yet; the record of all that is done is written after every cell."""
     if table.jobs is None or name not in table.presets:
         raise RegrowError(
             f"{table.name}: cannot be run with preset {name!r}: "
             f"{table.absent or 'expected one of ' + ', '.join(table.presets)}; choose another"
         )
     preset = table.presets[name]
-    jobs = [j for j in table.jobs(preset) if not only or any(j.key.startswith(o) for o in only)]
+    every = table.jobs(preset)
+    jobs = [j for j in every if not only or any(j.key.startswith(o) for o in only)]
     if not jobs:
         raise RegrowError(f"{table.name}: no cell begins with {', '.join(only)}; see its file for the keys")
-    done = {}
+    kept = {(j.key, j.seed): work.kept(table.name, preset, j) for j in every}
+    done = {place: cell for place, cell in kept.items() if cell is not None}
     for number, job in enumerate(jobs, 1):
         sys.stderr.write(f"[{number}/{len(jobs)}] {table.name} {job.key}, seed {job.seed}\n")
         done[job.key, job.seed] = work.cell(table.name, preset, job)

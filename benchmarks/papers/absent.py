@@ -66,7 +66,7 @@ def _lth(key: str) -> Table:
         for row, pair in zip(names, rows, strict=True)
         for column, (value, spread) in zip(("5w1s", "5w5s"), pair, strict=True)
     ]
-    paper = f"Meta-LTH (meta-learned lottery tickets), table {number}"
+    paper = f"Meta-LTH, Learning to learn with indispensable connections (2023), table {number}"
     return Table(f"meta_lth_{key}", f"Meta-LTH on {data}", paper, "accuracy", tuple(cells), absent=why)
 
 
@@ -78,7 +78,7 @@ def _anp(number: int) -> Table:
             cells.append(
                 Cell(f"{percent}/{name}", name, f"{percent} %", Published(value / 100), rival=name != "ANP")
             )
-    paper = f"ANP (adaptation-aware network pruning), table {number}"
+    paper = f"ANP, Pruning meta-trained networks for on-device adaptation (2021), table {number}"
     why = _MINI if "mini" in setting else _NEEDS.format("CUB-200-2011")
     return Table(f"anp_{number}", f"ANP: {setting}", paper, "accuracy", tuple(cells), absent=why)
 

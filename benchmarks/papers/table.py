@@ -55,12 +55,17 @@ class Claim:
 
 @dataclass(frozen=True)
 class Preset:
-    """How long, how often, on what. `sets` holds `--set` words by stage, such as "base" or "retrain"."""
+    """How long, how often, on what.
+
+    `sets` holds `--set` words by stage, such as "base" or "retrain"; `parts` which of the cells are run, and
+    may grow without what is done being done again.
+    """
 
     says: str
     seeds: tuple[int, ...]
     episodes: int
     sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,6 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -75,18 +74,15 @@ class Work:
         return checkpoint.read(run.last)
 
     def cell(self, table: str, preset: Preset, job: Job) -> Kept:
-        """A cell from the folder, or measured now; of another preset it is another cell."""
-        words = json.dumps(asdict(preset), sort_keys=True)
-        folder = self.folder / f"{table}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
-        path = folder / f"{re.sub(r'[^A-Za-z0-9.]+', '_', job.key)}-s{job.seed}.json"
-        if path.exists():
-            kept: Kept = json.loads(path.read_text(encoding="utf-8"))
-            return kept
+        """A cell from the folder, or measured now."""
+        before = self.kept(table, preset, job)
+        if before is not None:
+            return before
         self._asked = []
         trained, cpu, wall = self._total(), time.process_time(), time.monotonic()
         made = job.run(self)
         after = self._total()
-        kept = {
+        kept: Kept = {
             "metric": made.scores.metric,
             "scores": made.scores.scores.tolist(),
             "facts": dict(made.facts),
@@ -95,9 +91,20 @@ class Work:
             "cpu_seconds": time.process_time() - cpu - (after[0] - trained[0]),
             "wall_seconds": time.monotonic() - wall - (after[1] - trained[1]),
         }
-        folder.mkdir(exist_ok=True)
+        path = self._place(table, preset, job)
+        path.parent.mkdir(exist_ok=True)
         atomic_write(path, json.dumps(kept).encode())
         return kept
+
+    def kept(self, table: str, preset: Preset, job: Job) -> Kept | None:
+        """A finished cell; of a preset with other settings it is another one."""
+        path = self._place(table, preset, job)
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def _place(self, table: str, preset: Preset, job: Job) -> Path:
+        words = json.dumps([preset.episodes, preset.sets], sort_keys=True)
+        folder = self.folder / f"{table}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
+        return folder / f"{re.sub(r'[^A-Za-z0-9.]+', '_', job.key)}-s{job.seed}.json"
 
     def times(self) -> dict[str, dict[str, float]]:
         """Seconds that trainings took, by their name: of the processor and of the wall."""
