@@ -121,8 +121,8 @@ def test_every_name_is_one_table() -> None:
 
 
 @pytest.mark.parametrize("table", RUN, ids=lambda t: t.name)
-def test_a_run_has_a_short_and_a_full_preset(table: Table) -> None:
-    assert set(table.presets) == {"cpu", "gpu"}
+def test_a_run_has_a_full_preset_and_most_have_a_short_one(table: Table) -> None:
+    assert set(table.presets) == ({"gpu"} if table.name == "m2sgd_resnet20" else {"cpu", "gpu"})
     assert table.differs
 
 

@@ -11,18 +11,16 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("pydantic")
 
 from benchmarks.papers import (
-    absent_learners,
     gems_mixture,
     learners,
     m2sgd,
     m2sgd_mlp,
-    m2sgd_resnet20,
     pamela_cifar,
     pamela_sine,
 )
 from benchmarks.papers.learners import Data, Optimiser, Samples, Setting, frozen, grown, outcome, trained
 from benchmarks.papers.record import record
-from benchmarks.papers.table import Preset, Table
+from benchmarks.papers.table import Preset
 from benchmarks.papers.work import Work
 from regrow import checkpoint
 from regrow.episodes import open_classes
@@ -30,7 +28,6 @@ from regrow.evaluate import Evaluation
 from regrow_trainer.rules.dmsgd import dmsgd
 from regrow_trainer.rules.momentum import momentum
 
-TABLES = [m2sgd_mlp.TABLE, m2sgd_resnet20.TABLE, pamela_sine.TABLE, pamela_cifar.TABLE, gems_mixture.TABLE]
 SHORT = ("iterations=1", "tasks=2", "validation.every=1", "validation.episodes=1", "validation.queries=2")
 GLYPHS = tuple(
     f"data.{part}=glyphs:{name}"
@@ -59,18 +56,6 @@ def bright(monkeypatch: pytest.MonkeyPatch) -> Data:
 
 def plain(share: float = 0.0) -> Optimiser:
     return Optimiser(SGD, SGD.meta(MLP.fresh()), random=share)
-
-
-@pytest.mark.parametrize("table", [*TABLES, *absent_learners.TABLES], ids=lambda table: table.name)
-def test_jobs_and_claims_speak_of_cells(table: Table) -> None:
-    keys = [cell.key for cell in table.cells]
-    assert len(set(keys)) == len(keys)
-    assert {key for claim in table.claims for key in (claim.first, claim.second)} <= set(keys)
-    assert bool(table.jobs) != bool(table.absent)
-    for preset in table.presets.values():
-        jobs = [(job.key, job.seed) for job in table.jobs(preset)] if table.jobs else []
-        assert len(set(jobs)) == len(jobs)
-        assert {key for key, _ in jobs} <= set(keys)
 
 
 def test_learners_side_by_side_are_those_trained_alone(bright: Data) -> None:
