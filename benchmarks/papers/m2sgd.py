@@ -51,6 +51,7 @@ class Case:
     removed: Mapping[str, Published]
     differs: tuple[str, ...]
     presets: Mapping[str, Preset]
+    remarks: str = ""
 
 
 class Lab(NamedTuple):
@@ -237,4 +238,5 @@ def table(case: Case) -> Table:
         presets=case.presets,
         jobs=partial(_jobs, case),
         scored="learners",
+        remarks=case.remarks,
     )
