@@ -33,6 +33,8 @@ def around(mean: float, half: float) -> judge.Interval:
         (0.9599, 0.003, "accuracy", {}, "partly"),
         (0.930, 0.003, "accuracy", {}, "partly"),  # 0.045 beyond both spreads
         (0.929, 0.003, "accuracy", {}, "not reproduced"),
+        (0.9479, 0.5, "accuracy", {}, "partly"),  # of an interval that holds everything 0.015 counts
+        (0.917, 0.5, "accuracy", {}, "not reproduced"),
         (0.999, 0.0, "accuracy", {}, "reproduced"),
         (0.999, 0.0, "accuracy", {"rival": True}, "partly"),  # 0.017 beyond the spread
         (1.5, 0.0, "mse", {}, "not reproduced"),
