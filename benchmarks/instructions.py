@@ -42,14 +42,14 @@ _HELPER = r"""
 #include <stddef.h>
 #include <stdint.h>
 #include <valgrind/callgrind.h>
-typedef int (*run_function)(const void *, size_t, void *, size_t, uint32_t);
-int counted(const char *name, run_function run,
+typedef int (*run_function)(uint32_t, const void *, size_t, void *, size_t, uint32_t);
+int counted(const char *name, run_function run, uint32_t width,
             const void *plan, size_t words, void *blocks, size_t count, uint32_t steps)
 {
     int status;
     CALLGRIND_START_INSTRUMENTATION;
     CALLGRIND_ZERO_STATS;
-    status = run(plan, words, blocks, count, steps);
+    status = run(width, plan, words, blocks, count, steps);
     CALLGRIND_DUMP_STATS_AT(name);
     CALLGRIND_STOP_INSTRUMENTATION;
     return status;
@@ -124,24 +124,24 @@ def _count(library: str) -> None:
             adapted = model.engine.adapt(*adapt)
         with _Counting(helper, f"{name}, predict"):
             model.engine.predict(x[:1], adapted.params, adapted.statistics)
-    print(list(core.names("width"))[core.library().regrow_width()])
+    print(core.widest())
 
 
 class _Counting:
     """Puts the helper between the engine and the core."""
 
     def __init__(self, helper: ctypes.CDLL, name: str) -> None:
-        self._library, self._right = core.library(), core.library().regrow_run
+        self._library, self._right = core.library(), core.library().regrow_run_width
         counted = helper.counted
         counted.argtypes = (ctypes.c_char_p, ctypes.c_void_p, *self._right.argtypes)
         run = ctypes.cast(self._right, ctypes.c_void_p)
         self._counted: Callable[..., int] = lambda *args: counted(name.encode(), run, *args)
 
     def __enter__(self) -> None:
-        vars(self._library)["regrow_run"] = self._counted
+        vars(self._library)["regrow_run_width"] = self._counted
 
     def __exit__(self, *_: object) -> None:
-        vars(self._library)["regrow_run"] = self._right
+        vars(self._library)["regrow_run_width"] = self._right
 
 
 def make() -> None:

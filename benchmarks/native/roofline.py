@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from regrow.engines import core
-from regrow.engines.native import _address, aligned
+from regrow.engines.planned import address, aligned
 from regrow.plan.kept import Kept
 from regrow.plan.make import plan_predict
 from regrow.program import Op, Program, Value
@@ -38,7 +38,7 @@ def limits() -> dict[str, float]:
     cc = shutil.which("gcc") or shutil.which("cc")
     if cc is None:
         return {}
-    width = BYTES[list(core.names("width"))[core.library().regrow_width()]]
+    width = BYTES[core.widest()]
     with tempfile.TemporaryDirectory() as folder:
         out, source = Path(folder, "peak.so"), Path(__file__).with_name("peak.c")
         flags = ["-O2", "-march=native", "-shared", "-fPIC", f"-DVB={width}"]
@@ -49,7 +49,7 @@ def limits() -> dict[str, float]:
         buffer = aligned(16384)
         buffer[:] = 0
         fma = max(made.peak_fma() for _ in range(10))
-        return {"fma": fma, "loads": max(made.peak_loads(_address(buffer)) for _ in range(10))}
+        return {"fma": fma, "loads": max(made.peak_loads(address(buffer)) for _ in range(10))}
 
 
 def _program(kind: str, channels: int, filters: int, size: int) -> Program:
@@ -80,12 +80,12 @@ def seconds(kind: str, channels: int, filters: int, size: int, kept: Kept | None
     arena, least = aligned(plan.arena_bytes), []
     arena[:] = 0
     blocks = [arena, *(plan.lists[n] if n in plan.lists else arrays[n] for n in plan.blocks[1:])]
-    table = np.array([(_address(a), a.nbytes) for a in blocks], np.uint64)
+    table = np.array([(address(a), a.nbytes) for a in blocks], np.uint64)
     kernels = [c for c in plan.calls["once"] if c.op.startswith("conv")]
     for repeat in (1, 5):
         plan.calls["once"][:] = [c for c in plan.calls["once"] if c not in kernels] + repeat * kernels  # type: ignore[index]
         words = plan.words(core.code)
-        arguments = (_address(words), len(words), _address(table), len(table), 0)
+        arguments = (address(words), len(words), address(table), len(table), 0)
         times = []
         for _ in range(60):
             began = time.thread_time_ns()

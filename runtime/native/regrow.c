@@ -129,5 +129,5 @@ regrow_status regrow_run(const uint32_t *plan, size_t words, const regrow_block 
 regrow_status regrow_run_width(uint32_t width, const uint32_t *plan, size_t words, const regrow_block *blocks, size_t count,
                                uint32_t steps)
 {
-    return run(width <= regrow_width() ? core_of(width) : NULL, plan, words, blocks, count, steps);
+    return run(core_of(width), plan, words, blocks, count, steps);
 }

@@ -77,14 +77,14 @@ REGROW_PUBLIC uint64_t regrow_arena_bytes(const uint32_t *plan, size_t words);
 /* Run a plan: its first list once, the second `steps` times, the third once. */
 REGROW_PUBLIC regrow_status regrow_run(const uint32_t *plan, size_t words, const regrow_block *blocks, size_t count, uint32_t steps);
 
-/* The same by a stated width, for tests: 0 is the plainest. REGROW_E_OP where the machine lacks it. */
+/* The same by a stated width, 0 being the plainest: at most what `regrow_width` says, which whoever calls often asks once. */
 REGROW_PUBLIC regrow_status regrow_run_width(uint32_t width, const uint32_t *plan, size_t words, const regrow_block *blocks, size_t count,
                                uint32_t steps);
 
 /* Names, NULL past the end of the list: "status", "op", "map", "map_back", "binary", "width". */
 REGROW_PUBLIC const char *regrow_name(const char *list, uint32_t index);
 
-/* The width `regrow_run` uses here. */
+/* The width `regrow_run` uses here. It asks the processor each time, which takes microseconds on a virtual machine. */
 REGROW_PUBLIC uint32_t regrow_width(void);
 
 #endif

@@ -105,15 +105,19 @@ INLINE vf only(mask m, vf a) { return (vf)(m & (vi)a); }
 INLINE vf except(mask m, vf a) { return (vf)(~m & (vi)a); }
 INLINE mask lanes(size_t n) { return *(const vi_loose *)(LANE_TABLE + VW - (n < VW ? n : VW)); }
 #endif
-/* a > b ? a : b, so b where one is no number. */
+/* a > b ? a : b, so b where one is no number; a < b ? a : b. */
 #if defined(__AVX512F__) && VW == 16
 INLINE vf larger(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+INLINE vf smaller(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
 #elif defined(__AVX2__) && VW == 8
 INLINE vf larger(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
+INLINE vf smaller(vf a, vf b) { return (vf)_mm256_min_ps((__m256)a, (__m256)b); }
 #elif defined(__SSE2__) && VW == 4
 INLINE vf larger(vf a, vf b) { return (vf)_mm_max_ps((__m128)a, (__m128)b); }
+INLINE vf smaller(vf a, vf b) { return (vf)_mm_min_ps((__m128)a, (__m128)b); }
 #else
 INLINE vf larger(vf a, vf b) { return pick_lanes(above(a, b), a, b); }
+INLINE vf smaller(vf a, vf b) { return pick_lanes(above(b, a), a, b); }
 #endif
 /* The first n lanes, the rest zero; nothing past them is read. */
 INLINE vf load_some(const float *p, size_t n)

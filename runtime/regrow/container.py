@@ -6,7 +6,6 @@ read-only and checks structure, spans and digest before it hands out a view. Wha
 not known here.
 """
 
-import hashlib
 import math
 import mmap
 import os
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regrow.digest import sha256
 from regrow.fields import Fields, Words, check_integer, check_text, dumps, fail, loads, show_name
 from regrow.files import StrPath, atomic_write
 
@@ -90,7 +90,7 @@ def pack(
         )
     chunks: list[bytes | memoryview] = [len(text).to_bytes(8, "little"), text]
     chunks += [array.reshape(-1).view(np.uint8).data for _, array in ordered]
-    digest = hashlib.sha256()
+    digest = sha256(sum(map(len, chunks)))
     for chunk in chunks:
         digest.update(chunk)
     return [*chunks, digest.digest()], digest.hexdigest()
@@ -206,7 +206,9 @@ def _check_digest(data: NDArray[np.uint8], spans: list[_Span], path: str) -> str
     if last is None or last.name != DIGEST or last.dtype != np.uint8 or last.shape != (_DIGEST_BYTES,):
         raise fail(f"{path}: {DIGEST}", Words("no digest at the end"), "a last tensor sha256, U8 [32]")
     stored = data[-_DIGEST_BYTES:].tobytes().hex()
-    found = hashlib.sha256(data[:-_DIGEST_BYTES].data).hexdigest()
+    digest = sha256(len(data))
+    digest.update(data[:-_DIGEST_BYTES].data)
+    found = digest.hexdigest()
     if found != stored:
         raise fail(f"{path}: {DIGEST}", Words(found), f"{stored} as the file says")
     return stored

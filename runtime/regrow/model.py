@@ -128,8 +128,8 @@ def open(
     """Map a bundle, verify it and choose an engine.
 
     `threads=1` because adaptation steps are small: more threads wait for each other more than they compute.
-    `plan` is the native engine's: "fast", "small" (about half of the memory in about one and a half times the
-    time), or "auto", which is small where only that fits `budget_bytes`.
+    `plan` is the native engine's: "fast", "small" (about half of the memory in one and a half to two times
+    the time), or "auto", which is small where only that fits `budget_bytes`.
     """
     if plan not in _PLANS:
         raise UnsupportedError(f"regrow.open: plan is {plan!r}, expected one of {', '.join(_PLANS)}")

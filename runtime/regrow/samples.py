@@ -32,7 +32,10 @@ def as_input(x: ArrayLike, spec: InputSpec, place: str) -> NDArray[np.float32]:
         raise SampleError(f"{place}: no samples, expected one or more of shape {spec.shape}; give some")
     if raw.dtype == np.uint8:
         raw = raw.astype(np.float32) / np.float32(255)
-    with np.errstate(over="ignore"):  # a float64 too large becomes inf and is refused as such
+    if raw.dtype == np.float64:
+        with np.errstate(over="ignore"):  # one too large becomes inf and is refused as such
+            scaled = raw.astype(np.float32, order="C")
+    else:
         scaled = raw.astype(np.float32, order="C")
     refuse_not_finite(scaled, place)
     if spec.mean != 0.0 or spec.std != 1.0:

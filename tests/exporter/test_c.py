@@ -67,7 +67,7 @@ def test_it_learns_what_the_engine_learns(name, written, monkeypatch):
     _, bound, path = written(name)
     found = dumped(make(path), bound)
     library = core.library()
-    monkeypatch.setattr(library, "regrow_run", lambda *args: library.regrow_run_width(0, *args))
+    monkeypatch.setattr(library, "regrow_width", lambda: 0)
     adapted, _ = folder.reference(bound, "native")
     expected = as_changing(bound, adapted)
     assert any((expected[n] != bound.changing[n]).any() for n in expected), "nothing was learned"

@@ -26,7 +26,7 @@ def test_a_bundle_becomes_c_that_learns_as_the_engine_does(
     bound = folder.write_folder(bundle.read(tmp_path / "m.regrow"), tmp_path / "c")
     found = dumped(make(tmp_path / "c"), bound)
     library = core.library()
-    monkeypatch.setattr(library, "regrow_run", lambda *args: library.regrow_run_width(0, *args))
+    monkeypatch.setattr(library, "regrow_width", lambda: 0)
     adapted, _ = folder.reference(bound, "native")
     assert found["head.weight"].tobytes() == adapted.params["head.weight"].tobytes()
     assert found["state:velocity"].tobytes() == adapted.state["velocity"].tobytes()

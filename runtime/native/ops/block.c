@@ -10,6 +10,21 @@ typedef struct {
     float slope;
 } affine;
 
+/* Whether the affine part keeps the order of values, turns it round, or makes all equal. A constant of the loops over
+ * a channel, except without vectors: there code is to be small, and values are turned instead. */
+typedef enum { UP, DOWN, FLAT } order;
+
+INLINE float turn_of(order o) { return o == DOWN ? -1.0f : 1.0f; }
+INLINE order order_of(const affine *a) { return a->scale == 0 ? FLAT : a->scale < 0 ? DOWN : UP; }
+#if VW == 1
+INLINE vf turned(float turn, vf v) { return v * turn; }
+INLINE vf farther(order o, vf a, vf b) { return (void)o, larger(a, b); }
+INLINE mask wins(order o, vf v, vf best) { return (void)o, above(v, best); }
+#else
+INLINE vf turned(float turn, vf v) { return (void)turn, v; }
+INLINE vf farther(order o, vf a, vf b) { return o == DOWN ? smaller(a, b) : larger(a, b); }
+INLINE mask wins(order o, vf v, vf best) { return o == DOWN ? above(best, v) : above(v, best); }
+#endif
 INLINE vf apply(const affine *a, vf z) { return (z - a->mean) * a->scale + a->shift; }
 
 INLINE vf activate(vf v, float slope)
@@ -76,11 +91,12 @@ static void plane_moments(const float *z, const view *v, const extent4 *e, float
     }
 }
 
-/* One channel of z to one of y. `width` may take in the pads of a row, which are then stored with it, as zeros. Pooling looks at z: the affine part keeps the order, or turns it round. */
-static void block_plane(const affine *to, const float *z, const view *vz, float *y, const view *vy, const extent4 *out, int pooled, size_t width)
+/* One channel of z to one of y. `width` may take in the pads of a row, which are then stored with it, as zeros. Pooling
+ * looks at z: the affine part keeps the order, or turns it round. */
+INLINE void block_plane_of(const affine *to, order o, const float *z, const view *vz, float *y, const view *vy, const extent4 *out, int pooled, size_t width)
 {
     affine a = *to;
-    float turn = a.scale < 0 ? -1.0f : 1.0f;
+    float turn = turn_of(o);
     size_t columns = out->columns, rows = out->rows, z_row = vz->row, y_row = vy->row;
     for (size_t i = 0; i < width; i += VW) {
         size_t left = beyond(columns, i), more = beyond(2 * left, VW);
@@ -92,9 +108,9 @@ static void block_plane(const affine *to, const float *z, const view *vz, float 
                 vf v;
                 if (pooled) {
                     const float *z1 = z0 + z_row;
-                    vf m0 = larger(load_some(z0, 2 * left) * turn, load_some(z1, 2 * left) * turn), m1 = m0;
-                    if (more) m1 = larger(load_some(z0 + VW, more) * turn, load_some(z1 + VW, more) * turn);
-                    v = larger(EVEN(m0, m1), ODD(m0, m1)) * turn;
+                    vf m0 = farther(o, turned(turn, load_some(z0, 2 * left)), turned(turn, load_some(z1, 2 * left))), m1 = m0;
+                    if (more) m1 = farther(o, turned(turn, load_some(z0 + VW, more)), turned(turn, load_some(z1 + VW, more)));
+                    v = turned(turn, farther(o, EVEN(m0, m1), ODD(m0, m1)));
                     z0 += 2 * z_row;
                 } else {
                     v = load_some(z0, left);
@@ -104,6 +120,17 @@ static void block_plane(const affine *to, const float *z, const view *vz, float 
             }
         }
     }
+}
+
+static void block_plane(const affine *a, const float *z, const view *vz, float *y, const view *vy, const extent4 *out, int pooled, size_t width)
+{
+#if VW == 1
+    block_plane_of(a, order_of(a), z, vz, y, vy, out, pooled, width);
+#else
+    if (!pooled) block_plane_of(a, UP, z, vz, y, vy, out, 0, width);
+    else if (a->scale < 0) block_plane_of(a, DOWN, z, vz, y, vy, out, 1, width);
+    else block_plane_of(a, UP, z, vz, y, vy, out, 1, width);
+#endif
 }
 
 typedef struct {
@@ -197,22 +224,22 @@ INLINE rows_pair pair_load(const float *z0, const float *z1, size_t left)
 }
 
 /* The first of the largest z wins; of the smallest, where the affine part turns the order round. */
-INLINE quad quad_of(const affine *a, const rows_pair *p)
+INLINE quad quad_of(const affine *a, order o, const rows_pair *p)
 {
     quad q;
-    float turn = a->scale < 0 ? -1.0f : 1.0f;
+    float turn = turn_of(o);
     q.z[0] = EVEN(p->top, p->top_more);
     q.z[1] = ODD(p->top, p->top_more);
     q.z[2] = EVEN(p->low, p->low_more);
     q.z[3] = ODD(p->low, p->low_more);
-    vf best = q.z[0] * turn, v1 = q.z[1] * turn, v2 = q.z[2] * turn, v3 = q.z[3] * turn;
-    if (a->scale == 0) v1 = v2 = v3 = best; /* all are equal then */
-    q.second = above(v1, best);
+    vf best = turned(turn, q.z[0]), v1 = turned(turn, q.z[1]), v2 = turned(turn, q.z[2]), v3 = turned(turn, q.z[3]);
+    if (o == FLAT) v1 = v2 = v3 = best;
+    q.second = wins(o, v1, best);
     best = pick_lanes(q.second, v1, best);
-    q.third = above(v2, best);
+    q.third = wins(o, v2, best);
     best = pick_lanes(q.third, v2, best);
-    q.fourth = above(v3, best);
-    q.where = pick_lanes(q.fourth, v3, best) * turn;
+    q.fourth = wins(o, v3, best);
+    q.where = turned(turn, pick_lanes(q.fourth, v3, best));
     q.value = apply(a, q.where);
     return q;
 }
@@ -231,13 +258,14 @@ typedef struct {
 static void back_sums(const back *b, const affine *a, const float *z, const float *dy, float *plain, float *along)
 {
     vf s0 = {0}, s1 = {0};
+    order o = order_of(a);
     EACH_ROW(b->y_size, i, s, r) {
         size_t left = b->y_size.columns - i;
         const float *row = z + s * b->z.sample + (b->pooled ? 2 * (r * b->z.row + i) : r * b->z.row + i);
         vf d = load_some(dy + s * b->dy.sample + r * b->dy.row + i, left), value, where;
         if (b->pooled) {
             rows_pair rows = pair_load(row, row + b->z.row, 2 * left);
-            quad q = quad_of(a, &rows);
+            quad q = quad_of(a, o, &rows);
             value = q.value;
             where = q.where;
         } else {
@@ -252,21 +280,46 @@ static void back_sums(const back *b, const affine *a, const float *z, const floa
     *along = sum_lanes(s1);
 }
 
+/* Adds to both sums of one row's stretch. Behind a ReLU nothing comes where the output is zero. */
+INLINE void add_of_output(int relu, float slope, float up, float shift, vf v, vf d, vf *plain, vf *along)
+{
+    mask on = above(v, (vf){0});
+    d = relu ? only(on, d) : pick_lanes(on, d, d * slope);
+    if (!relu) v = pick_lanes(on, v, v * up);
+    *plain += d;
+    *along += d * (v - shift);
+}
+
+INLINE void sums_of_output(int relu, const back *b, const affine *a, const float *y, const float *dy, float *plain, float *along)
+{
+    enum { SIDE = VW == 1 ? 1 : 2 }; /* rows side by side */
+    vf s0[2] = {splat(0), splat(0)}, s1[2] = {splat(0), splat(0)};
+    float slope = a->slope, up = slope > 0 ? 1 / slope : 0, shift = a->shift;
+    size_t rows = b->y_size.rows, y_row = b->y.row, dy_row = b->dy.row;
+    for (size_t i = 0; i < b->y_size.columns; i += VW) {
+        size_t left = b->y_size.columns - i;
+        for (size_t n = 0; n < b->y_size.samples; n++) {
+            const float *yr = y + n * b->y.sample + i, *dr = dy + n * b->dy.sample + i;
+            size_t r = 0;
+            for (; r + SIDE <= rows; r += SIDE, yr += SIDE * y_row, dr += SIDE * dy_row)
+                UNROLL for (size_t k = 0; k < SIDE; k++)
+                    add_of_output(relu, slope, up, shift, load_some(yr + k * y_row, left), load_some(dr + k * dy_row, left), &s0[k], &s1[k]);
+            if (SIDE > 1 && r < rows) add_of_output(relu, slope, up, shift, load_some(yr, left), load_some(dr, left), &s0[0], &s1[0]);
+        }
+    }
+    *plain = sum_lanes(s0[0] + s0[1]);
+    *along = sum_lanes(s1[0] + s1[1]) / a->scale;
+}
+
 /* The same from the output of the block, a quarter of the reading: its value is that of the winner. */
 static void back_sums_of_output(const back *b, const affine *a, const float *y, const float *dy, float *plain, float *along)
 {
-    vf s0 = {0}, s1 = {0};
-    float up = a->slope > 0 ? 1 / a->slope : 0;
-    EACH_ROW(b->y_size, i, s, r) {
-        size_t left = b->y_size.columns - i;
-        vf v = load_some(y + s * b->y.sample + r * b->y.row + i, left);
-        vf d = slide(v, load_some(dy + s * b->dy.sample + r * b->dy.row + i, left), a->slope);
-        v = pick_lanes(above(v, (vf){0}), v, v * up);
-        s0 += d;
-        s1 += d * (v - a->shift);
-    }
-    *plain = sum_lanes(s0);
-    *along = sum_lanes(s1) / a->scale;
+#if VW == 1
+    sums_of_output(a->slope == 0.0f, b, a, y, dy, plain, along);
+#else
+    if (a->slope == 0.0f) sums_of_output(1, b, a, y, dy, plain, along);
+    else sums_of_output(0, b, a, y, dy, plain, along);
+#endif
 }
 
 /* dz = g * scale + (z - mean) * tilt + level */
@@ -305,7 +358,7 @@ static vf back_rows(const back *b, const affine *a, const spread *p, const float
 }
 
 /* Pairs of rows: what comes from above goes to the winner of each window. */
-static vf back_pairs(const back *b, const affine *a, const spread *p, const float *z, const float *dy, float *dz)
+INLINE vf back_pairs_of(const back *b, const affine *a, order o, const spread *p, const float *z, const float *dy, float *dz)
 {
     vf sum = {0};
     /* Copies: what is stored to dz might else be these. */
@@ -313,21 +366,24 @@ static vf back_pairs(const back *b, const affine *a, const spread *p, const floa
     affine af = *a;
     spread sp = *p;
     size_t columns = b->z_size.columns, rows = b->y_size.rows;
-    for (size_t i = 0; 2 * i < b->width; i += VW) {
+    for (size_t i = 0; 2 * i < b->width && rows; i += VW) {
         size_t left = beyond(columns, 2 * i), more = beyond(left, VW), wide = b->width - 2 * i, above_left = beyond(columns / 2, i);
         mask keep = lanes(left), keep_more = lanes(more);
-        for (size_t s = 0; s < b->y_size.samples && rows; s++) {
+        /* A pair is loaded before the one above is stored: where dz is z, the lanes that store leaves out would
+         * reach into it and hold the load up. */
+        rows_pair ahead = {0};
+        if (VW > 1) ahead = pair_load(z + 2 * i, z + 2 * i + vz.row, left);
+        for (size_t s = 0; s < b->y_size.samples; s++) {
             const float *zs = z + s * vz.sample + 2 * i, *gs = dy + s * vg.sample + i;
+            const float *following = s + 1 < b->y_size.samples ? zs + vz.sample : zs, *z0 = zs;
             float *ds = dz + s * vd.sample + 2 * i;
-            /* A pair is loaded before the one above is stored: where dz is z, the lanes that store leaves out would
-             * reach into it and hold the load up. */
-            rows_pair ahead = pair_load(zs, zs + vz.row, left);
             for (size_t r = 0; r < rows; r++) {
-                const float *z0 = zs + 2 * (r + 1) * vz.row;
                 float *to = ds + 2 * r * vd.row, *below = to + vd.row;
                 rows_pair here = ahead;
-                if (r + 1 < rows) ahead = pair_load(z0, z0 + vz.row, left);
-                quad q = quad_of(&af, &here);
+                if (VW == 1) here = pair_load(z0, z0 + vz.row, left);
+                z0 = r + 1 < rows ? z0 + 2 * vz.row : following;
+                if (VW > 1) ahead = pair_load(z0, z0 + vz.row, left);
+                quad q = quad_of(&af, o, &here);
                 vf d = slide(q.value, load_some(gs + r * vg.row, above_left), af.slope) * af.scale;
                 vf g3 = only(q.fourth, d), rest = except(q.fourth, d);
                 vf g2 = only(q.third, rest);
@@ -349,6 +405,16 @@ static vf back_pairs(const back *b, const affine *a, const spread *p, const floa
         }
     }
     return sum;
+}
+
+/* Where all are equal no gradient is left to go anywhere. */
+static vf back_pairs(const back *b, const affine *a, const spread *p, const float *z, const float *dy, float *dz)
+{
+#if VW == 1
+    return back_pairs_of(b, a, a->scale < 0 ? DOWN : UP, p, z, dy, dz);
+#else
+    return a->scale < 0 ? back_pairs_of(b, a, DOWN, p, z, dy, dz) : back_pairs_of(b, a, UP, p, z, dy, dz);
+#endif
 }
 
 static float back_plane(const back *b, const affine *a, const spread *p, const float *z, const float *dy, float *dz)

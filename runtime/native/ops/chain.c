@@ -140,8 +140,9 @@ static regrow_status chain_back_prepare(const machine *m, const uint32_t *w, uin
         written[WRITTEN - 2] = dx[1];
         written[WRITTEN - 1] = dx[8];
     }
-    if ((w[1] && !list_apart(m, conv + 4, written, WRITTEN)) || (b->sparse_grad && !list_apart(m, grad + 3, written, WRITTEN)) ||
-        (b->has_dx == 2 && !list_apart(m, dx_conv + 4, written, WRITTEN)))
+    if ((w[1] && !list_apart(m, conv + 4, written, WRITTEN)) || (b->has_dx == 2 && !list_apart(m, dx_conv + 4, written, WRITTEN)))
+        return REGROW_E_INDEX;
+    if (b->sparse_grad && (!list_apart(m, grad + 3, written, WRITTEN) || !list_apart(m, grad + 4, written, WRITTEN))) /* targets too */
         return REGROW_E_INDEX;
     const back_job *j = &b->block;
     size_t channels = j->b.z_size.channels, stride = chain_stride(&b->conv);

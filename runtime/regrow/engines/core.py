@@ -50,6 +50,12 @@ def names(table: str) -> dict[str, int]:
     return made
 
 
+def widest() -> str:
+    """What the core calls the vectors of this machine."""
+    width: int = library().regrow_width()
+    return list(names("width"))[width]
+
+
 def code(table: str, name: str) -> int:
     """The number of an op or function."""
     return names(table)[name]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from numpy.typing import NDArray
 
-from regrow.plan.grid import Grid, Planes, same_grid
+from regrow.plan.grid import LANES, Grid, Planes, same_grid
 from regrow.plan.style import STYLES, Style
 from regrow.program import Program, Value
 
@@ -255,4 +255,8 @@ class Builder:
 
     def same_size_grid(self, samples: int, size: tuple[int, int]) -> Grid | None:
         """The grid shared by what has this size, where a convolution of the program made one."""
-        return same_grid(samples, size, self.pads[size]) if size in self.pads else None
+        if size not in self.pads:
+            return None
+        grid = same_grid(samples, size, self.pads[size])
+        # As much more as a tap may be away from whole vectors.
+        return replace(grid, guard=grid.guard + LANES) if self.style.wide else grid

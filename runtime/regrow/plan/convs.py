@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from regrow.ops.schema import ints
 from regrow.plan.builder import NONE, Buffer, Builder, Place, maybe
-from regrow.plan.chain import Chain
+from regrow.plan.chain import CHEAP, Chain
 from regrow.plan.grid import Geometry, Grid, Planes, geometry, is_same, same_grid
 from regrow.plan.kept import backward, forward
 from regrow.plan.pointwise import Lower
 from regrow.plan.products import lower_batch_matmul, lower_linear, lower_matmul
+from regrow.plan.stretches import shifts, widened
 from regrow.plan.style import Scratch
-from regrow.plan.walk import emit_sparse, listed, offsets
+from regrow.plan.walk import emit_sparse, listed_in_parts, listed_in_stretches, offsets
 from regrow.program import Attr, Op, Program
 
 _POINT: Mapping[str, Attr] = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
 
 
-def shared_pads(programs: Iterable[Program], batch: int) -> dict[tuple[int, int], tuple[int, int]]:
-    """Per spatial size the widest padding of the convolutions that keep it."""
+def shared_pads(
+    programs: Iterable[Program], batch: int, packs: Collection[str], wide: bool
+) -> dict[tuple[int, int], tuple[int, int]]:
+    """Per spatial size the widest padding of the convolutions that keep it.
+
+    `wide`: rows around packed weights are whole vectors.
+    """
     pads: dict[tuple[int, int], tuple[int, int]] = {}
+    packed: set[tuple[int, int]] = set()
     for program in programs:
         for op in program.ops:
             if op.kind == "conv2d":
@@ -29,6 +41,10 @@ def shared_pads(programs: Iterable[Program], batch: int) -> dict[tuple[int, int]
                     _, _, h, w = program.values[op.inputs[0]].at(batch)
                     old, new = pads.get((h, w), (0, 0)), ints(op.attrs, "padding")
                     pads[h, w] = max(old[0], new[0]), max(old[1], new[1])
+                    if op.inputs[1] in packs and prod(program.values[op.inputs[1]].shape[1:]) > CHEAP:
+                        packed.add((h, w))
+    if wide:
+        pads |= {(h, w): (pads[h, w][0], widened(w, pads[h, w][1])) for h, w in packed}
     return pads
 
 
@@ -108,8 +124,13 @@ def _forward(b: Builder, op: Op, made: Geometry, scratch: Scratch | None = None)
     step = planes.phases * made.grid.channel
     front, channel = made.grid.guard, made.grid.channel
     if op.inputs[1] in b.packs:
-        walk = listed(b, op.inputs[1], "", forward(b.kept[op.inputs[1]]), offsets(planes, made))
-        emit_sparse(b, (y, grid), (x, front), b.places[op.inputs[1]][0].buffer, bias, walk)
+        kept, reach = forward(b.kept[op.inputs[1]]), offsets(planes, made)
+        taken = shifts(planes, [t.offset for t in made.taps])
+        walk, order = listed_in_stretches(b, op.inputs[1], "", kept, reach, taken)
+        values = b.places[op.inputs[1]][0].buffer
+        if walk.shifts:
+            values = _picked(b, op.inputs[1], "shifted:", values, order)
+        emit_sparse(b, (y, grid), (x, front), values, bias, walk)
         return
     weight, groups, taps = b.plain(op.inputs[1]), made.groups, len(made.taps)
     c, o = planes.channels // groups, o // groups
@@ -121,6 +142,13 @@ def _forward(b: Builder, op: Op, made: Geometry, scratch: Scratch | None = None)
     b.emit("conv", words, (x, weight, *bias), (y,))
 
 
+def _picked(b: Builder, weight: str, way: str, packed: Buffer, order: NDArray[Any]) -> Buffer:
+    """The kept values in another order."""
+    numbers, made = b.listed(f"kept:{weight}:{way}order", order.astype(np.uint32)), b.floats(len(order))
+    b.emit("pick", (made, packed, numbers, len(order), len(order)), (packed, numbers), (made,))
+    return made
+
+
 def lower_conv_dx(b: Builder, op: Op, source: Place | None = None, scratch: Scratch | None = None) -> None:
     """`source`: where dy lies, in a scratch."""
     _input_gradient(b, op, _geometry(b, op), source, scratch)
@@ -130,6 +158,7 @@ def _input_gradient(
     b: Builder, op: Op, made: Geometry, source: Place | None = None, scratch: Scratch | None = None
 ) -> None:
     place = source or _output_place(b, op.inputs[0], made)
+    assert place.planes is not None
     dy, channels, (_, c, h, w) = place.buffer, b.extents(op.inputs[0])[1], b.extents(op.outputs[0])
     grid = scratch.of(made.grid) if scratch else made.grid
     planes = Planes(grid, c, h, w, made.stride, clean=False)
@@ -143,13 +172,11 @@ def _input_gradient(
         phases = tuple(t.phase for t in made.taps)
         lists = backward(b.kept[op.inputs[1]], phases, planes.phases)
         way = "back:" if planes.phases == 1 else f"back{phases}:"
-        order = b.listed(f"kept:{op.inputs[1]}:{way}order", lists.order)
-        values, picked = b.places[op.inputs[1]][0].buffer, b.floats(len(lists.order))
-        b.emit(
-            "pick", (picked, values, order, len(lists.order), len(lists.order)), (values, order), (picked,)
-        )
         reach = [o * channel - t.offset for o in range(channels) for t in made.taps]
-        emit_sparse(b, (dx, grid), (dy, front), picked, (), listed(b, op.inputs[1], way, lists, reach))
+        taken = shifts(place.planes, [-t.offset for t in made.taps]) if planes.phases == 1 else None
+        walk, order = listed_in_stretches(b, op.inputs[1], way, lists, reach, taken)
+        values = _picked(b, op.inputs[1], way, b.places[op.inputs[1]][0].buffer, lists.order[order])
+        emit_sparse(b, (dx, grid), (dy, front), values, (), walk)
         return
     weight, groups, taps = b.plain(op.inputs[1]), made.groups, len(made.taps)
     rows, channels = c // groups, channels // groups
@@ -177,13 +204,13 @@ def _weight_gradient(b: Builder, op: Op, made: Geometry, source: Place | None = 
     name, taps = op.outputs[0], len(made.taps)
     if name in b.packs:
         weight = b.owner[name]
-        walk = listed(b, weight, "", forward(b.kept[weight]), offsets(planes, made))
+        walk = listed_in_parts(b, weight, planes, made, grid.blocks)
         g = b.new_packed(name)
         words = (
-            *(g, dy, x, *walk.buffers, walk.rows, walk.kept, grid.blocks, front, front, grid.channel),
-            *(len(walk.table), *walk.table),
+            *(g, dy, x, *walk.buffers, walk.target or NONE, walk.parts, o, walk.kept, grid.blocks, walk.tile),
+            *(front, front, grid.channel, len(walk.table), *walk.table),
         )
-        b.emit("conv_sparse_dw", words, (dy, x, *walk.buffers), (g,))
+        b.emit("conv_sparse_dw", words, (dy, x, *walk.read), (g,))
         return
     g = b.new(name)
     c, o = planes.channels // made.groups, o // made.groups

@@ -70,6 +70,18 @@ def backward(kept: Kept, phases: tuple[int, ...], count: int) -> Lists:
     return _lists(channels * count, row[order], (o * taps + k)[order], order)
 
 
+@cache
+def in_parts(kept: Kept, channels: int) -> Lists:
+    """As `forward`, so many channels after the other; `order` are numbers of its positions."""
+    filters = kept.mask.shape[0]
+    o, c, k = np.nonzero(kept.mask.reshape(*kept.mask.shape[:2], -1))
+    row = c // channels * filters + o
+    order = np.argsort(row, kind="stable")
+    parts = -(-kept.mask.shape[1] // channels)
+    number = c * prod(kept.mask.shape[2:]) + k
+    return _lists(parts * filters, row[order], number[order], order)
+
+
 def packs(programs: Mapping[str, Program], kept: Mapping[str, Kept]) -> dict[str, str]:
     """Every value that stays packed, and the weight whose positions it has."""
     found: dict[str, str] = {}

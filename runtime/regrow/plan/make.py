@@ -147,7 +147,7 @@ def _builder(stages: Mapping[str, Program], batch: int, kept: Mapping[str, Kept]
     owner = packs(stages, kept)
     return Builder(
         batch,
-        shared_pads(stages.values(), batch),
+        shared_pads(stages.values(), batch, owner, style.wide),
         packs={name: kept[weight].count for name, weight in owner.items()},
         owner=owner,
         kept=kept,

@@ -25,10 +25,12 @@ class Style:
     recompute: bool  # outputs of convolutions are made again instead of kept
     narrow: bool  # lists of two bytes per kept weight instead of four
     tile_bytes: int  # of a scratch, from which follows how many samples it holds
+    wide: bool = False  # rows around packed weights are whole vectors, where that takes few pads
 
 
 STYLES = {
     "fast": Style(recompute=False, narrow=False, tile_bytes=32 * 1024),
+    "wide": Style(recompute=False, narrow=False, tile_bytes=32 * 1024, wide=True),
     "small": Style(recompute=True, narrow=True, tile_bytes=0),
 }
 

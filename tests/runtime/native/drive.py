@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regrow.engines import core
-from regrow.engines.native import _address, aligned
+from regrow.engines.planned import address, aligned
 from regrow.ops import OPS
 from regrow.plan.kept import Kept
 from regrow.plan.make import Plan, plan_predict
@@ -39,10 +39,10 @@ def run_words(
     arena = aligned(plan.arena_bytes)
     arena[:] = POISON
     blocks = [arena, *(plan.lists[n] if n in plan.lists else arrays[n] for n in plan.blocks[1:])]
-    table = np.array([(_address(a), a.nbytes) for a in blocks], np.uint64)
+    table = np.array([(address(a), a.nbytes) for a in blocks], np.uint64)
     table[0, 1] -= short
     width = core.library().regrow_width() if width is None else width
-    arguments = (_address(words), len(words), _address(table), len(table), steps)
+    arguments = (address(words), len(words), address(table), len(table), steps)
     return int(core.library().regrow_run_width(width, *arguments)), arena
 
 

@@ -159,6 +159,38 @@ def test_a_plan_is_chosen_by_name_or_by_the_budget(path: str, monkeypatch: pytes
         regrow.open(path, plan="tiny")
 
 
+@pytest.mark.parametrize(("widest", "wide"), [("avx512", True), ("avx2", False), ("baseline", False)])
+def test_rows_of_whole_vectors_are_for_the_widest_core(
+    path: str, monkeypatch: pytest.MonkeyPatch, widest: str, wide: bool
+) -> None:
+    asked: list[bool] = []
+    real = planner.plan_adapt
+
+    def plan_adapt(*args: Any, **named: Any) -> Any:
+        asked.append(named["style"].wide)
+        return real(*args, **named)
+
+    monkeypatch.setattr("regrow.engines.native.plan_adapt", plan_adapt)
+    monkeypatch.setattr("regrow.engines.core.widest", lambda: widest)
+    regrow.open(path).peak_bytes(4)
+    regrow.open(path, plan="small").peak_bytes(4)
+    assert asked == [wide, False]
+
+
+def test_what_one_adaptation_made_is_not_touched_by_the_next(path: str, tiny: ModuleType) -> None:
+    x, y = tiny.support()
+    engine = NativeEngine(bundle.read(path))
+    params = dict(regrow.open(path).session().parameters)
+    active, state = np.ones(tiny.C, np.bool_), {"velocity": np.zeros(tiny.C, np.float32)}
+    first = engine.adapt(x, y, active, params, state, 3)
+    before = {n: a.copy() for n, a in (first.params | first.state | first.statistics).items()}
+    second = engine.adapt(x, y, active, first.params, first.state, 5)
+    for name, array in (first.params | first.state | first.statistics).items():
+        assert array.tobytes() == before[name].tobytes()
+    assert (first.losses.shape, second.losses.shape) == ((3,), (5,))
+    assert any((second.params[n] != first.params[n]).any() for n in params)
+
+
 def test_onnxruntime_has_no_small_plan(path: str) -> None:
     pytest.importorskip("onnxruntime")
     with pytest.raises(regrow.UnsupportedError, match="engine onnx: plan is 'small'"):

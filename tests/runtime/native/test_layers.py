@@ -98,11 +98,49 @@ def test_a_small_plan_is_smaller_and_uses_what_it_states() -> None:
     assert run(small, given | made, 1, short=1)[0] != 0
 
 
-def test_changed_words_of_a_training_plan_never_leave_the_blocks() -> None:
-    net = Net(2, (4, 6), (True, True), 9)
+def stretched(plan: Plan) -> list[int]:
+    """How many stretches each row's list has, of every call over kept weights that is one of its own."""
+    calls = (call for calls in plan.calls.values() for call in calls)
+    return [int(str(call.words[13])) for call in calls if call.op == "conv_sparse"]
+
+
+@pytest.mark.parametrize("size", [28, 14, 7, 60, 21])
+def test_rows_of_whole_vectors_take_the_reference_step(size: int) -> None:
+    """A row is one vector, two or four, or a sample is four; 21 would take too many pads."""
+    net = Net(1, (12, 16, 9), (size > 7, False, False), size)
+    masks = {n: m for n, m in masked(net, size, 0.35).items() if n != "w0"}
+    kept = {n: Kept(m, fixed=False) for n, m in masks.items()}
+    given = arrays(net, 3, size, masks)
+    exact = reference.run(programs(net)["step"], given)
+    plan = plan_adapt(programs(net), 3, kept, style=STYLES["wide"])
+    found = max(stretched(plan))
+    assert found == {28: 3, 14: 6, 7: 6, 60: 3, 21: 0}[size]
+    for width in range(core.library().regrow_width() + 1):
+        made = one_step(plan, net, given, width)
+        for p in parameters(net):
+            want = exact[f"next:{p}"] * masks.get(p, 1)
+            np.testing.assert_allclose(made[f"out:{p}"], want, rtol=2e-4, atol=2e-6)
+
+
+def test_channels_are_taken_in_parts_where_many_do_not_fit_the_first_cache() -> None:
+    net = Net(1, (40, 11), (False, False), 30)
+    masks = {"w1": masked(net, 0, 0.1)["w1"]}
+    given = arrays(net, 4, 0, masks)
+    exact = reference.run(programs(net)["step"], given)
+    plan = plan_adapt(programs(net), 4, {"w1": Kept(masks["w1"], fixed=False)})
+    (call,) = [call for call in plan.calls["step"] if call.op == "conv_sparse_dw"]
+    assert int(str(call.words[6])) > 1
+    for width in range(core.library().regrow_width() + 1):
+        found = one_step(plan, net, given, width)["out:w1"]
+        np.testing.assert_allclose(found, exact["next:w1"] * masks["w1"], rtol=2e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("style", ["small", "wide"])
+def test_changed_words_of_a_training_plan_never_leave_the_blocks(style: str) -> None:
+    net = Net(2, (4, 6), (True, True), 9) if style == "small" else Net(1, (8, 8), (True, False), 14)
     masks = masked(net, 3, 0.4)
     plan = plan_adapt(
-        programs(net), 3, {n: Kept(m, fixed=False) for n, m in masks.items()}, style=STYLES["small"]
+        programs(net), 3, {n: Kept(m, fixed=False) for n, m in masks.items()}, style=STYLES[style]
     )
     words, rng = plan.words(core.code), np.random.default_rng(0)
     given = arrays(net, 3, 0, masks)
