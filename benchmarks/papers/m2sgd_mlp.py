@@ -34,13 +34,12 @@ CASE = Case(
         "gpu": Preset("the paper's lengths, ten optimisers of five learners", tuple(range(10)), 5, LENGTHS),
     },
     remarks=(
-        "At a threshold of 0 as many weights are removed as printed, which needs no training: half of all rates "
-        "are zero in an LSTM as it is drawn. Higher thresholds remove more than printed. Accuracy depends on "
-        "which optimiser was drawn more than on anything that this table varies, as the means by seed in the "
-        "record show: the best of ours is about a point below what is printed, the worst loses ten once its "
-        "mask is on. One optimiser, or the best five of ten learners, hides that. Tried: several seeds of "
-        "optimiser and learners, rates of plain gradient descent, and the rates and masks of a warm-up kept as "
-        "they are."
+        "At a threshold of 0 as many weights are removed as printed, which needs no training: half of all "
+        "rates are zero in an LSTM as it is drawn. Higher thresholds remove more than printed. Accuracy "
+        "depends on which optimiser was drawn more than on anything that this table varies, as the means by "
+        "seed in the record show: the best of ours is about a point below what is printed, the worst loses "
+        "ten once its mask is on. One optimiser, or the best five of ten learners, hides that. Tried: several "
+        "seeds of optimiser and learners, and rates of plain gradient descent."
     ),
 )
 TABLE = table(CASE)

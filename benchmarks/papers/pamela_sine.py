@@ -104,9 +104,9 @@ TABLE = Table(
     },
     jobs=_jobs,
     remarks=(
-        "Most of what PAMELA wins over MAML is rates: those of Q, or of Meta-SGD over as many steps, which the "
-        "paper has take one. With a learning rate of 1e-4, P moves by less than a tenth in so short a run, and to "
-        "negative values: it extrapolates. A larger rate for all of MAML's steps is no substitute."
+        "Most of what PAMELA wins over MAML is rates: those of Q, or of Meta-SGD over as many steps, which "
+        "the paper has take one. With a learning rate of 1e-4, P moves by less than a tenth in so short a "
+        "run, and to negative values: it extrapolates. A larger rate for all steps of MAML is no substitute."
     ),
     charts=(
         Chart("steps", "steps", curves={row: _key(row, ABLATED) for row in MAIN}),
