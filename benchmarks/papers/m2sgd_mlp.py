@@ -38,7 +38,7 @@ CASE = Case(
         "rates are zero in an LSTM as it is drawn. Higher thresholds remove more than printed. Accuracy "
         "depends on which optimiser was drawn more than on anything that this table varies, as the means by "
         "seed in the record show: the best of ours is about a point below what is printed, the worst loses "
-        "ten once its mask is on. One optimiser, or the best five of ten learners, hides that. Tried: several "
+        "ten once its mask is on. One optimiser, or the best five of ten learners, hides that. Tried: four "
         "seeds of optimiser and learners, and rates of plain gradient descent."
     ),
 )
