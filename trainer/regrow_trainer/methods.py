@@ -84,7 +84,7 @@ Such a bundle carries no LSTM, no state, and its mask does not change from step 
 the LSTM along instead. The export prints what a step of either costs beside the gradient. `lstm_optimiser`
 has no rates and always goes whole.
 
-Measured with controls (`benchmarks.learned_optimisers`, the table in [decisions](decisions.md)): on
+Measured with controls ([M2SGD's table](papers.md), and [decisions](decisions.md)): on
 Fashion-MNIST frozen rates lose nothing against the LSTM, and M2SGD's changing mask loses much; but no learned
 optimiser beats gradient descent at a tuned rate, nor M2SGD a tuned rate under random masks as dense.
 

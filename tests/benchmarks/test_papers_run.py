@@ -1,0 +1,233 @@
+"""The runner of the papers' tables: a table of seconds from training to page, and what its rows train."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("pydantic")
+
+from benchmarks.papers import __main__ as papers
+from benchmarks.papers import anp_omniglot, charts, meta_lth_omniglot, page
+from benchmarks.papers.measure import scored
+from benchmarks.papers.table import Cell, Chart, Claim, Job, Measured, Preset, Published, Table
+from benchmarks.papers.tables import find
+from benchmarks.papers.work import Work
+from regrow.errors import RegrowError
+from regrow_trainer import training
+from regrow_trainer.build import moves, rebuild
+from regrow_trainer.recipe import Prune
+from regrow_trainer.tensors import to_tensors
+
+
+def mean_after(percent: int, preset: Preset, seed: int, work: Work) -> Measured:
+    base = work.trained("base", work.recipe("sine-maml", seed, preset.sets["base"]))
+    plan = Prune(pruner="magnitude", sparsity=percent / 100) if percent else None
+    run = work.trained(f"pruned-{percent}", work.recipe("sine-maml", seed, preset.sets["more"]), base, plan)
+    made = work.last(run)
+    found = scored(made, preset.episodes, (0, made.steps), workers=1)
+    return Measured(found[made.steps], {"steps": made.steps}, [(n, e.mean) for n, e in found.items()])
+
+
+def tiny_jobs(preset: Preset) -> Sequence[Job]:
+    return [Job(f"{p}", s, partial(mean_after, p, preset, s)) for s in preset.seeds for p in (0, 50)]
+
+
+QUICK = ("train.tasks=2", "validation.every=100", "validation.episodes=2")
+TINY = Table(
+    name="tiny",
+    title="A table of seconds",
+    paper="none",
+    metric="mse",
+    cells=(Cell("0", "dense", "0 %", Published(3.0)), Cell("50", "pruned", "50 %")),
+    claims=(Claim("pruned is no worse than dense, give or take 100", "50", "0", 100.0),),
+    presets={
+        "cpu": Preset(
+            "seconds",
+            (0, 1),
+            12,
+            {"base": (*QUICK, "train.iterations=4"), "more": (*QUICK, "train.iterations=2")},
+        )
+    },
+    jobs=tiny_jobs,
+    charts=(
+        Chart("sparsity", "removed, %", {"magnitude": ((0, "0"), (50, "50"))}),
+        Chart("steps", "steps", curves={"dense": "0", "pruned": "50"}),
+    ),
+)
+
+
+def test_a_table_runs_goes_on_and_makes_its_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work = Work(tmp_path, 1)
+    part = papers.run(TINY, "cpu", work, ["0"])
+    assert [c["status"] for c in part["cells"].values()][1] == "not run"
+    assert part["claims"][0]["verdict"] == "not run"
+    spent = work.times()
+
+    made = papers.run(TINY, "cpu", work)
+    assert {k: v for k, v in work.times().items() if k in spent} == spent, "finished trainings ran again"
+    cell = made["cells"]["50"]
+    assert cell["episodes"] == 24
+    assert set(cell["by_seed"]) == {"0", "1"}
+    assert len(cell["runs"]) == 4
+    assert cell["facts"]["1"] == {"steps": 5}
+    assert made["cells"]["0"]["mean"] == part["cells"]["0"]["mean"]
+    assert made["claims"][0]["verdict"] == "holds"
+    again = papers.run(TINY, "cpu", Work(tmp_path, 1))
+    assert again["cells"] == made["cells"]
+    assert json.loads((tmp_path / "tiny.json").read_text()) == json.loads(json.dumps(again))
+
+    assert "not run" not in papers.told(made)
+    assert "holds" in papers.told(made)
+    text = page.page([TINY], tmp_path)
+    assert f"3.000; **{made['cells']['0']['mean']:.3f}**" in text
+    pictures = page.pictures([TINY], tmp_path)
+    assert set(pictures) == {"papers-tiny-sparsity.svg", "papers-tiny-steps.svg"}
+    for picture in pictures.values():
+        ElementTree.fromstring(picture)
+
+
+def test_an_interrupted_training_ends_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = Work(tmp_path / "whole", 1), Work(tmp_path / "broken", 1)
+    recipe = whole.recipe("sine-maml", 0, TINY.presets["cpu"].sets["base"])
+    real = training._Run._iterate
+    calls = 0
+
+    def breaks(self: Any, *args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return real(self, *args)
+
+    monkeypatch.setattr(training._Run, "_iterate", breaks)
+    with pytest.raises(KeyboardInterrupt):
+        broken.trained("base", recipe)
+    monkeypatch.undo()
+    first = whole.last(whole.trained("base", recipe))
+    second = broken.last(broken.trained("base", recipe))
+    assert second.iteration == 4
+    for name, array in first.params.items():
+        np.testing.assert_array_equal(array, second.params[name])
+
+
+def test_another_recipe_or_start_is_another_run(tmp_path: Path) -> None:
+    work = Work(tmp_path, 1)
+    sets = TINY.presets["cpu"].sets
+    one = work.trained("base", work.recipe("sine-maml", 0, sets["base"]))
+    other = work.trained("base", work.recipe("sine-maml", 1, sets["base"]))
+    more = [work.trained("more", work.recipe("sine-maml", 0, sets["more"]), s) for s in (one, other)]
+    assert len({r.path for r in (one, other, *more)}) == 4
+
+
+def test_what_cannot_be_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RegrowError, match="needs FC100"):
+        papers.run(find("meta_lth_fc100"), "cpu", Work(tmp_path, 1))
+    with pytest.raises(RegrowError, match="no cell begins with 7"):
+        papers.run(TINY, "cpu", Work(tmp_path, 1), ["7"])
+    with pytest.raises(RegrowError, match="expected one of cpu"):
+        papers.run(TINY, "gpu", Work(tmp_path, 1))
+
+
+GLYPHS = meta_lth_omniglot.Setting(
+    "tiny",
+    "omniglot-5w1s-fomaml",
+    (
+        "data.train=glyphs:train",
+        "data.validation=glyphs:val",
+        "data.test=glyphs:test",
+        "data.args={}",
+        "backbone.args={width=8,downsample='stride'}",
+    ),
+)
+SHORT = Preset(
+    "seconds",
+    (0,),
+    6,
+    {
+        "base": (*QUICK, "train.iterations=2", "learner.batch_norm=transductive"),
+        "retrain": ("train.iterations=2",),
+    },
+)
+
+
+def test_every_scope_moves_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meta_lth_omniglot, "VALIDATION", 3)
+    work = Work(tmp_path, 1)
+    run = meta_lth_omniglot.ticket(work, GLYPHS, SHORT, 0, 50)
+    made = work.last(run)
+    masks = to_tensors(made.masks)
+    assert len(masks) == 4
+    assert sum(int(m.sum()) for m in masks.values()) * 2 == sum(m.numel() for m in masks.values())
+    moved: dict[str, tuple[bool, bool, bool, bool]] = {}
+    for scope in meta_lth_omniglot.SCOPES:
+        chosen = meta_lth_omniglot.device(made, scope, 0.4)
+        learner = rebuild(chosen, "test").learner
+        params, meta = to_tensors(chosen.params), to_tensors(chosen.meta)
+        assert float(meta["lr"]) == pytest.approx(0.4)
+        x = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+        after = learner.adapt(params, meta, moves(chosen), x, torch.arange(5), 1)
+        changed = {n: after[n] != params[n] for n in params}
+        kept = any(bool((changed[n] & m).any()) for n, m in masks.items())
+        pruned = any(bool((changed[n] & ~m).any()) for n, m in masks.items())
+        head = bool(changed["head.weight"].any())
+        rest = any(bool(c.any()) for n, c in changed.items() if n not in masks and not n.startswith("head"))
+        moved[scope] = (kept, pruned, head, rest)
+    assert moved == {
+        "kept": (True, False, True, True),
+        "kept weights alone": (True, False, False, False),
+        "head alone": (False, False, True, False),
+        "strict": (False, True, False, False),
+        "plus_head": (False, True, True, False),
+        "plus_unmasked": (False, True, True, True),
+        "all": (True, True, True, True),
+    }
+    found = meta_lth_omniglot.measured(work, run, SHORT, "kept", (1, 2), "support")
+    assert len(found.scores.scores) == 6
+    assert [n for n, _ in found.curve] == [0, 1, 2]
+    tried: Any = found.facts["validation"]
+    assert len(tried) == 6
+    assert tried[f"{found.facts['rate']:g} x {found.facts['steps']}"] == max(tried.values())
+
+
+def test_a_ticket_begins_with_the_very_first_weights(tmp_path: Path) -> None:
+    work = Work(tmp_path, 1)
+    still = replace(SHORT, sets={**SHORT.sets, "retrain": ("train.iterations=0",)})
+    ticket = work.last(meta_lth_omniglot.ticket(work, GLYPHS, still, 0, 50))
+    none = replace(SHORT, sets={"base": (*SHORT.sets["base"], "train.iterations=0")})
+    first = work.last(meta_lth_omniglot.base(work, GLYPHS, none, 0))
+    for name, array in first.params.items():
+        np.testing.assert_array_equal(ticket.params[name], array * ticket.masks.get(name, 1))
+
+
+def test_rows_of_one_task_see_one_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anp_omniglot, "SETTING", GLYPHS)
+    monkeypatch.setattr(anp_omniglot, "OWN", (*anp_omniglot.OWN, "data.train=glyphs:test"))
+    work = Work(tmp_path, 1)
+    seen = []
+    real = Work.trained
+
+    def watched(self: Work, label: str, recipe: Any, *more: Any) -> Any:
+        seen.append((label, recipe.data.train, recipe.train.task_pool, recipe.train.iterations))
+        return real(self, label, recipe, *more)
+
+    monkeypatch.setattr(Work, "trained", watched)
+    for key in ("l-obs-own", "anp"):
+        found = anp_omniglot.pruned(SHORT, 0, key, 50, work)
+        assert len(found.scores.scores) == 6
+    rows = [s for s in seen if not s[0].startswith("base")]
+    assert rows == [("l-obs-own-5w1s-50", "glyphs:test", 1, 2), ("anp-5w1s-50", "glyphs:train", 0, 2)]
+
+
+def test_a_chart_of_nothing_is_none() -> None:
+    made: Any = {"metric": "mse", "table": "t", "cells": {"0": {"published": 1.0}, "50": {"published": None}}}
+    assert charts.draw(TINY.charts[0], made) is None
