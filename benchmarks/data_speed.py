@@ -63,7 +63,8 @@ def replaced(text: str, record: dict[str, Any]) -> str:
         f"{row['episodes_per_second']:,} | {row['megabytes_per_second']:,} |"
         for row in record["rows"]
     ]
-    head = "| source | sample | queries per class | episodes per second | MB per second |\n|---|---|---|---|---|\n"
+    head = "| source | sample | queries per class | episodes per second | MB per second |\n"
+    head += "|---|---|---|---|---|\n"
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
     return f"{before}{BEGIN}\n{head}" + "\n".join(rows) + f"\n{END}{after}"

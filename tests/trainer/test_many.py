@@ -94,7 +94,7 @@ def test_other_statistics(policy: Any) -> None:
 
 
 def test_the_strategies_of_the_papers_take_many() -> None:
-    assert NAMES == ["first_order", "reptile", "second_order"]
+    assert NAMES == ["first_order", "plain", "reptile", "second_order"]
 
 
 def test_masks_are_shared() -> None:

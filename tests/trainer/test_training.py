@@ -286,7 +286,7 @@ def test_a_start_of_another_shape_is_refused(make_recipe: Make, tmp_path: Path) 
         ("rule.name=sdg", "did you mean 'sgd'"),
         ("rule.args.rate=3", "found rate; expected arguments: lr"),
         ("rule.name=regrow_trainer.schedule:rounds", "found lr; expected arguments: prune, iterations"),
-        ("train.strategy=maml", "known: first_order, reptile, second_order"),
+        ("train.strategy=maml", "known: first_order, plain, reptile, second_order"),
         ("data.train=gliphs", "did you mean 'glyphs'"),
     ],
 )

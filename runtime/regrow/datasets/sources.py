@@ -143,17 +143,43 @@ def stl10(part: str) -> TableSource:
 
 
 def _of_users(
-    name: str, part: str, only: Sequence[str], without: Sequence[str], block: str | None = None, **fixed: int
+    name: str,
+    part: str,
+    only: Sequence[str],
+    without: Sequence[str],
+    *,
+    block: str | None = None,
+    classes: Sequence[str] | None = None,
+    **fixed: int,
 ) -> GroupedTable:
     """The users of a part, or of "" all there are, with those `only` or `without` those."""
     table, place = _open(name), f"source '{name}:{part}'"
+    for asked in classes or ():
+        if asked not in table.names["class"]:
+            raise SampleError(
+                f"{place}: no class {asked!r}, expected some of {', '.join(table.names['class'])}; correct it"
+            )
     users = split.names(name, part, place) if part else table.names["user"]
-    return by_group(table, "user", picked(users, only, without, place), block=block, **fixed)
+    chosen = picked(users, only, without, place)
+    return by_group(table, "user", chosen, block=block, classes=classes, **fixed)
 
 
-def myo_emg(part: str, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> GroupedTable:
-    """Gestures of the participants of "train", "val", "test", "trainval", or of all."""
-    return _of_users("myo_emg", part, only, without)
+def myo_emg(
+    part: str,
+    *,
+    block: Literal["session"] | None = None,
+    only: Sequence[str] = (),
+    without: Sequence[str] = (),
+) -> GroupedTable:
+    """Gestures of the participants of "train", "val", "test", "trainval", or of all.
+
+    With `block = "session"` support comes from one session, queries from the person's other ones.
+    """
+    if block not in (None, "session"):
+        raise SampleError(
+            f"source 'myo_emg:{part}': block is {block!r}, expected session or none; correct it"
+        )
+    return _of_users("myo_emg", part, only, without, block=block)
 
 
 def dspspeech20(part: str, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> GroupedTable:
@@ -173,12 +199,16 @@ def sp_sw_har(
     only: Sequence[str] = (),
     without: Sequence[str] = (),
 ) -> GroupedTable:
-    """Activities of the people of "train", "val", "test", "trainval", or of all; per `device` if both."""
+    """Activities of the people of "train", "val", "test", "trainval", or of all; per `device` if both.
+
+    Support comes from as few runs as it can, queries from the person's other ones.
+    """
     devices = DEVICES if device == "both" else (device,)
     if not set(devices) <= set(DEVICES):
         raise SampleError(f"source 'sp_sw_har:{part}': no device {device!r}, expected phone, watch or both")
     found = [
-        _of_users("sp_sw_har", part, only, without, "run", device=DEVICES.index(name)) for name in devices
+        _of_users("sp_sw_har", part, only, without, block="run", device=DEVICES.index(name))
+        for name in devices
     ]
     if len(found) == 1:
         return found[0]
@@ -191,6 +221,15 @@ def uci_har(part: str, *, only: Sequence[str] = (), without: Sequence[str] = ())
     return _of_users("uci_har", part, only, without, block="bout")
 
 
-def gas_drift(part: str, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> GroupedTable:
-    """Gases in the batches of "train" (the first), "val" (the second), "test" (the later ones), or in all."""
-    return _of_users("gas_drift", part, only, without)
+def gas_drift(
+    part: str,
+    *,
+    gases: Sequence[str] | None = None,
+    only: Sequence[str] = (),
+    without: Sequence[str] = (),
+) -> GroupedTable:
+    """Gases in the batches of "train" (the first), "val" (the second), "test" (the later ones), or in all.
+
+    Three batches hold no toluene and count only where `gases` leaves it out.
+    """
+    return _of_users("gas_drift", part, only, without, classes=gases)

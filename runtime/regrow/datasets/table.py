@@ -128,19 +128,26 @@ def picked(groups: Sequence[str], only: Sequence[str], without: Sequence[str], p
 
 
 def by_group(
-    table: Table, column: str, groups: Iterable[str], *, block: str | None = None, **fixed: int
+    table: Table,
+    column: str,
+    groups: Iterable[str],
+    *,
+    block: str | None = None,
+    classes: Sequence[str] | None = None,
+    **fixed: int,
 ) -> GroupedTable:
-    """One source per group, over the rows with the `fixed` values of other columns.
+    """One source per group, of some of the classes where given, over the rows with the `fixed` values.
 
     A group that lacks a class altogether is left out, since it cannot be asked.
     """
     known = {name: i for i, name in enumerate(table.names[column])}
-    classes = table.names["class"]
+    numbers = {name: i for i, name in enumerate(table.names["class"])}
+    classes = tuple(numbers if classes is None else classes)
     made: dict[str, TableSource] = {}
     for name in groups:
         if name not in known:
             raise SampleError(f"{column}: no {name!r} in the files, expected it; get all of them")
-        members = [table.rows(**fixed, **{column: known[name], "class": c}) for c in range(len(classes))]
+        members = [table.rows(**fixed, **{column: known[name], "class": numbers[c]}) for c in classes]
         if all(len(rows) for rows in members):
             made[name] = TableSource(table, classes, members, block=block)
     if not made:

@@ -35,8 +35,9 @@ def sample(source: Source | Mixture, n_way: int, k_shot: int, queries: int, seed
     chosen = list(range(n_way)) if in_order else [int(c) for c in draws.order(source.n_classes)[:n_way]]
     turns = _turns(source, n_way, seed, index)
     support, query = [], []
+    sitting: set[int] = set()
     for c, quarter in zip(chosen, turns, strict=True):
-        picks = _picks(source, c, k_shot, queries, draws)
+        picks = _picks(source, c, k_shot, queries, draws, sitting)
         x = np.rot90(source.take(c, picks), quarter, axes=(-2, -1)) if quarter else source.take(c, picks)
         support.append(x[:k_shot])
         query.append(x[k_shot:])
@@ -80,8 +81,14 @@ def _check(source: Source, n_way: int, k_shot: int, queries: int, index: int) ->
         )
 
 
-def _picks(source: ClassSource, c: int, k_shot: int, queries: int, draws: Draws) -> NDArray[np.int64]:
-    """Support, then query samples of one class; no block on both sides."""
+def _picks(
+    source: ClassSource, c: int, k_shot: int, queries: int, draws: Draws, sitting: set[int]
+) -> NDArray[np.int64]:
+    """Support, then query samples of one class; no block on both sides.
+
+    `sitting` holds the blocks that gave support to earlier classes, which give it to this one first: someone
+    who shows a device eight gestures does so in one session.
+    """
     _check_class(source, c, k_shot, queries)
     order = draws.order(source.samples(c))
     blocks = source.blocks(c) if isinstance(source, BlockedSource) else None
@@ -89,8 +96,10 @@ def _picks(source: ClassSource, c: int, k_shot: int, queries: int, draws: Draws)
         return order[: k_shot + queries]
     # Support from as few blocks as possible, in drawn order, so that most are left to ask about.
     first = {int(b): i for i, b in reversed(list(enumerate(blocks[order])))}
-    together = order[np.argsort([first[int(b)] for b in blocks[order]], kind="stable")]
+    ranks = {b: at - len(order) * (b in sitting) for b, at in first.items()}
+    together = order[np.argsort([ranks[int(b)] for b in blocks[order]], kind="stable")]
     support = together[:k_shot]
+    sitting.update(blocks[support].tolist())
     rest = order[~np.isin(blocks[order], blocks[support])]
     if len(rest) < queries:
         raise SampleError(

@@ -34,7 +34,12 @@ def _read(b: Builder, name: str, pooled: bool) -> tuple[Place, View, View]:
 
 
 def _write(b: Builder, name: str, like: Place | None, extents: View) -> tuple[Buffer, View, int, bool]:
-    """A new buffer on the grid a convolution wants or else as `like`; its view, and floats if on a grid."""
+    """A new buffer on the grid a convolution wants or else as `like`; its view, and floats if on a grid.
+
+    No name: of a norm only the statistics are wanted, and what it answers is overwritten by what comes next.
+    """
+    if not name:
+        return b.floats(prod(extents)), plain_view(extents), 0, like is not None and like.planes is None
     grid = b.wanted.get(name)
     if grid is None and like is not None and like.planes is not None and like.planes.extents == extents:
         grid = like.planes.grid

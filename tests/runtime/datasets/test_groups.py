@@ -51,6 +51,28 @@ def test_blocks_stay_on_one_side() -> None:
         sample(source, 2, 1, 5, 0, 0)
 
 
+def test_support_of_all_classes_comes_from_one_block_where_they_share_it() -> None:
+    source = by_group(table(), "user", ["ben"], block="bout")
+    seen = set()
+    for index in range(20):
+        e = sample(source, 2, 2, 2, 0, index)
+        bouts = {int(n) // 2 for _, _, n in e.support_x}
+        assert len(bouts) == 1
+        assert not bouts & {int(n) // 2 for _, _, n in e.query_x}
+        seen |= bouts
+    assert seen == {0, 1, 2}
+
+
+def test_classes_are_those_asked_for() -> None:
+    whole = table()
+    kept = np.setdiff1d(np.arange(len(whole.x)), whole.rows(user=1, **{"class": 0}))
+    columns = {name: column[kept] for name, column in whole.columns.items()}
+    part = by_group(Table(whole.x[kept], columns, whole.names), "user", USERS, classes=["right"])
+    assert part.groups == USERS  # who lacks only what is not asked for stays
+    assert part.classes == ("right",)
+    assert (part.group(1).take(0, np.arange(EACH))[:, 1] == 1).all()
+
+
 def test_a_user_without_some_class_is_left_out() -> None:
     whole = table()
     lacking = whole.rows(user=1, **{"class": 0})

@@ -16,6 +16,7 @@ from regrow_trainer.tensors import Tensors
 # name -> "module:function"
 STRATEGIES: dict[str, str] = {
     "first_order": "regrow_trainer.strategies.first_order:first_order",
+    "plain": "regrow_trainer.strategies.plain:plain",
     "reptile": "regrow_trainer.strategies.reptile:reptile",
     "second_order": "regrow_trainer.strategies.second_order:second_order",
     "unrolled": "regrow_trainer.strategies.unrolled:Unrolled",

@@ -1,0 +1,123 @@
+"""One study, step by step; each step's result is a file under its folder, so that nothing is done twice."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.studies import choose, device, measure, nets, record
+from benchmarks.studies.episodes import users
+from benchmarks.studies.methods import METHODS, RAW, exported
+from benchmarks.studies.nets import NETS, Place
+from benchmarks.studies.study import Study
+from regrow.bench.machine import describe
+from regrow.files import atomic_write
+from regrow_trainer.recipe import load_recipe
+
+
+@dataclass(frozen=True)
+class Pass:
+    """How much is done: `sets` are recipe settings of all trainings, `repeat` and `cold` are of the bench."""
+
+    sets: tuple[str, ...] = ()
+    repeat: int = 15
+    cold: int = 3
+
+
+QUICK = Pass(
+    ("train.iterations=4", "train.tasks=2", "validation.every=4", "validation.episodes=4"), repeat=2, cold=1
+)
+
+
+def shortened(study: Study) -> Study:
+    """The same questions with next to no work."""
+    return replace(
+        study,
+        shots=(1, study.main_shots),
+        draws=1,
+        queries=min(study.queries, 3),
+        plain=(*study.plain, "train.iterations=4"),
+        retrain=2,
+        steps=(1, 2),
+        tuned=study.tuned[:2],
+        scratch=study.scratch[:1],
+        steps_tuned=(1, 2),
+        validation_draws=1,
+    )
+
+
+def run(
+    study: Study, folder: Path, *, quick: bool = False, protocols: Path = choose.PROTOCOLS
+) -> dict[str, Any]:
+    """The study's record. A quick pass keeps its protocol in its folder, and nothing has to be committed."""
+    given, how = (shortened(study), QUICK) if quick else (study, Pass())
+    place = Place(folder, how.sets)
+    seconds = nets.made(given, place)
+    path = choose.protocol_path(given, folder if quick else protocols)
+    if not path.exists():
+        began = time.monotonic()
+        choose.write(path, choose.chosen(given, place))
+        seconds |= {"choosing": round(time.monotonic() - began, 1)}
+        nets.keep_seconds(place, seconds)
+    commit = None if quick else choose.committed(path)
+    protocol = json.loads(path.read_text(encoding="utf-8"))
+    choose.same_networks(protocol, place, path)
+    return {**_tested(given, place, protocol, how), "protocol": commit, "seconds": seconds}
+
+
+def _tested(study: Study, place: Place, protocol: dict[str, Any], how: Pass) -> dict[str, Any]:
+    """Everything that test users and devices say."""
+    recipe = load_recipe(str(study.recipe_path))
+    test = users(recipe.data.model_dump(), "test")
+    bundles = exported(place, protocol["chosen"])
+    scores: dict[str, Any] = {}
+    for name, method in METHODS.items():
+        label = f"{study.name}, {method.title}"
+        scores[name] = _kept(
+            place.folder / f"test-{name}.json",
+            lambda name=name, method=method, label=label: measure.measured(  # type: ignore[misc]
+                study, test, bundles[name], metric=method.metric, label=label
+            ),
+        )
+    scores[RAW] = _kept(place.folder / f"test-{RAW}.json", lambda: measure.raw_means(study, test))
+    support = recipe.data.n_way * study.main_shots
+    costs = {
+        name: _kept(
+            place.folder / f"device-{name}.json",
+            lambda path=path: device.costs(path, support, how.repeat, how.cold),  # type: ignore[misc]
+        )
+        for name, path in bundles.items()
+    }
+    alike = _kept(
+        place.folder / "agreement.json",
+        lambda: {"share": measure.agreement(study, test, bundles["ours"], device.ENGINES)},
+    )
+    return {
+        "study": protocol["study"],
+        "seed": recipe.seed,
+        "users": sorted(test),
+        "ways": recipe.data.n_way,
+        "classes": list(next(iter(test.values())).classes),
+        "chosen": protocol["chosen"],
+        "networks": {net: nets.facts(place, net) for net in NETS},
+        "methods": scores,
+        "gaps": record.gaps(study, scores),
+        "won": record.won(study, scores),
+        "device": costs,
+        "engines_agree": alike["share"],
+        "machine": describe(),
+    }
+
+
+def _kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was made before, or is made now and kept, with the seconds it took."""
+    if not path.exists():
+        began = time.monotonic()
+        made = {**make(), "wall_s": round(time.monotonic() - began, 1)}
+        atomic_write(path, json.dumps(made, indent=1).encode())
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
