@@ -21,14 +21,17 @@ from regrow_trainer.recipe import load_recipe
 
 @dataclass(frozen=True)
 class Pass:
-    """How much is done: `sets` are recipe settings of all trainings, `repeat` and `cold` are of the bench."""
+    """How much is done, and on whom: `sets` are recipe settings of all trainings, the last two of the bench."""
 
+    part: str = "test"
     sets: tuple[str, ...] = ()
     repeat: int = 15
     cold: int = 3
 
 
+# Of validation users: whoever tries the path must not see the others.
 QUICK = Pass(
+    "validation",
     ("train.iterations=4", "train.tasks=2", "validation.every=4", "validation.episodes=4"), repeat=2, cold=1
 )
 
@@ -72,7 +75,7 @@ def run(
 def _tested(study: Study, place: Place, protocol: dict[str, Any], how: Pass) -> dict[str, Any]:
     """Everything that test users and devices say."""
     recipe = load_recipe(str(study.recipe_path))
-    test = users(recipe.data.model_dump(), "test")
+    test = users(recipe.data.model_dump(), how.part)
     bundles = exported(place, protocol["chosen"])
     scores: dict[str, Any] = {}
     for name, method in METHODS.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from regrow.datasets import places, split
@@ -11,6 +12,7 @@ from regrow.datasets.prepare import opened
 from regrow.datasets.table import GroupedTable, Table, TableSource, by_class, by_group, picked
 from regrow.errors import SampleError
 
+Layout = Literal["picture", "signal"]
 Rotations = Literal["none", "classes", "episodes"]
 _QUARTERS = {"none": (0,), "classes": (0, 1, 2, 3), "episodes": (0,)}
 
@@ -150,10 +152,15 @@ def _of_users(
     *,
     block: str | None = None,
     classes: Sequence[str] | None = None,
+    layout: Layout = "picture",
     **fixed: int,
 ) -> GroupedTable:
     """The users of a part, or of "" all there are, with those `only` or `without` those."""
     table, place = _open(name), f"source '{name}:{part}'"
+    if layout == "signal":  # (n, 1, frames, bands) -> (n, bands, frames), without a copy
+        table = replace(table, x=table.x[:, 0].swapaxes(1, 2))
+    elif layout != "picture":
+        raise SampleError(f"{place}: layout is {layout!r}, expected picture or signal; correct it")
     for asked in classes or ():
         if asked not in table.names["class"]:
             raise SampleError(
@@ -182,14 +189,24 @@ def myo_emg(
     return _of_users("myo_emg", part, only, without, block=block)
 
 
-def dspspeech20(part: str, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> GroupedTable:
-    """Words of the speakers of "train", "val", "test", "trainval", or of all."""
-    return _of_users("dspspeech20", part, only, without)
+def dspspeech20(
+    part: str, *, layout: Layout = "picture", only: Sequence[str] = (), without: Sequence[str] = ()
+) -> GroupedTable:
+    """Words of the speakers of "train", "val", "test", "trainval", or of all.
+
+    As a "picture", 1 x 50 frames x 40 bands, or as a "signal", 40 bands x 50 frames.
+    """
+    return _of_users("dspspeech20", part, only, without, layout=layout)
 
 
-def fsdd(part: str, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> GroupedTable:
-    """Digits of the speakers of "train", "val", "test", "trainval", or of all."""
-    return _of_users("fsdd", part, only, without)
+def fsdd(
+    part: str, *, layout: Layout = "picture", only: Sequence[str] = (), without: Sequence[str] = ()
+) -> GroupedTable:
+    """Digits of the speakers of "train", "val", "test", "trainval", or of all.
+
+    As a "picture", 1 x 50 frames x 40 bands, or as a "signal", 40 bands x 50 frames.
+    """
+    return _of_users("fsdd", part, only, without, layout=layout)
 
 
 def sp_sw_har(

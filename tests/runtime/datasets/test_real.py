@@ -12,7 +12,7 @@ from regrow.episodes import open_source
 from regrow.evaluate import Sizes, nearest_class_mean
 
 ROOT = Path(os.environ.get("REGROW_DATA", "absent"))
-SIZES: Sizes = {"n_way": 5, "k_shot": 5, "queries": 8, "episodes": 60, "seed": 0}
+SIZES: Sizes = {"n_way": 5, "k_shot": 5, "queries": 4, "episodes": 60, "seed": 0}
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,16 @@ def test_a_digit_is_seen_at_its_pitch_by_whomever_it_is_spoken(data: Path) -> No
     assert pitch == sorted(set(pitch))
 
 
+def test_bands_may_be_the_channels_of_a_signal(data: Path) -> None:
+    official.unpacked(data / "free-spoken-digit-dataset", official.digits())
+    picture, signal = _groups("fsdd:"), _groups("fsdd:", layout="signal")
+    assert signal.sample_shape == (40, 50)
+    (a, b) = (source.group(2).take(4, np.arange(2)) for source in (picture, signal))
+    assert (a[:, 0].swapaxes(1, 2) == b).all()
+    with pytest.raises(SampleError, match="layout is 'song', expected picture or signal"):
+        open_source("fsdd:", layout="song")
+
+
 def test_speakers_are_split_and_left_out(data: Path) -> None:
     official.unpacked(data / "free-spoken-digit-dataset", official.digits())
     parts = [set(_groups(f"fsdd:{part}").groups) for part in ("train", "val", "test")]
