@@ -19,7 +19,7 @@ from regrow.errors import SampleError
 Array = NDArray[Any]
 DEVICES = ("phone", "watch")
 ACTIVITIES = ("SEATED", "STANDING_UP", "WALKING", "TURNING", "SITTING_DOWN")
-WINDOW, HOP = 100, 25  # samples of about 10 ms
+WINDOW, HOP = 100, 10  # samples of about 10 ms
 # What one step of the stored 16 bits is: 1/512 m/s2 of the three accelerations, 1/1024 rad/s of the turns.
 STEPS = np.array([512, 512, 512, 1024, 1024, 1024])
 # A value of one is then 8 m/s2, or 4 rad/s: both are near what walking does.

@@ -130,8 +130,8 @@ def test_windows_are_of_what_fills_half_of_them(data: Path) -> None:
         x = source.group(1).take(c, np.arange(source.group(1).samples(c))) * 4096
         assert set((x[:, 0] / 512).ravel().tolist()) == {2.0}
         assert ((x[:, 2] / 512 == c).mean(1) >= 0.5).all()
-    # Three runs of 750 samples make 27 windows each, on either device.
-    assert sum(source.samples(c) for c in range(5)) == 2 * 3 * 27
+    # Three runs of 750 samples make 66 windows each, on either device.
+    assert sum(source.samples(c) for c in range(5)) == 2 * 3 * 66
 
 
 def test_phone_and_watch_are_devices_of_their_own(data: Path) -> None:
