@@ -1,7 +1,7 @@
-"""A study from the data to the device, resumable: train, choose on validation users, then test the others once.
+"""A study from data to device, resumable: train, choose on validation users, test the others once.
 
 python -m benchmarks.studies muscle          # up to the choice; commit it, then the same command goes on
-python -m benchmarks.studies muscle --quick  # the whole path in a minute, on validation users; its figures mean nothing
+python -m benchmarks.studies muscle --quick  # all of it in a minute, on validation users: a try
 python -m benchmarks.studies --page          # docs/studies.md and its pictures from the records
 """
 

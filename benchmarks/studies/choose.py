@@ -117,8 +117,8 @@ def same_networks(protocol: Mapping[str, Any], place: Place, path: Path) -> None
     wrong = [net for net, digest in protocol["networks"].items() if digest != _digest(place.checkpoint(net))]
     if wrong:
         raise SystemExit(
-            f"{place.folder}: {', '.join(wrong)} differ from those that {path.name} was chosen for, expected the "
-            "same; choose again (remove that file) or bring back their runs"
+            f"{place.folder}: {', '.join(wrong)} differ from those that {path.name} was chosen for, "
+            "expected the same; choose again (remove that file) or bring back their runs"
         )
 
 

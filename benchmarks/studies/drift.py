@@ -21,9 +21,9 @@ STUDY = Study(
     split="batch 1 trains the network, batch 2 chooses every setting, batches 3, 4, 5, 6, 8 and 9 test it "
     "once (7 and 10 are not in the packed files)",
     query="other samples of the same batch",
-    protocol="Batches were recorded over three years. Samples of a batch have no finer time stamp, so support "
-    "is drawn from all of it; five gases, as three batches hold no toluene. All that is trained on is one "
-    "batch, so meta-training never meets drift: it can only learn to learn from few samples.",
+    protocol="Batches were recorded over three years. Samples of a batch have no finer time stamp, so "
+    "support is drawn from all of it; five gases, as three batches hold no toluene. All that is "
+    "trained on is one batch, so meta-training never meets drift: it can only learn to learn from few samples.",
     recipe="study-drift",
     features=values,
     features_are="128 values as signed logarithms",

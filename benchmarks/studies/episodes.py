@@ -1,4 +1,4 @@
-"""The users of a recipe's source, each as a source of its own, and the episodes that everyone is given of them.
+"""The users of a recipe's source, each as a source of its own, and the episodes that are drawn of them.
 
 An episode depends on user, shots and number alone, so all methods see the same ones.
 """

@@ -7,7 +7,7 @@ from benchmarks.studies.study import Study
 
 
 def envelope(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Per electrode the logarithm of its mean amplitude and of its mean change: the classical EMG features."""
+    """Per electrode the logarithms of its mean amplitude and mean change, the classical EMG features."""
     size = np.abs(x - x.mean(2, keepdims=True)).mean(2)
     change = np.abs(np.diff(x, axis=2)).mean(2)
     return np.log(np.concatenate([size, change], 1) + 1e-4).astype(np.float32)
@@ -16,9 +16,9 @@ def envelope(x: NDArray[np.float32]) -> NDArray[np.float32]:
 STUDY = Study(
     name="muscle",
     title="Muscle signals",
-    question="Someone puts on an armband that reads the muscles of the forearm, and it should tell their eight "
-    "gestures apart. It was trained on other people, whose arms are different, and it never sits quite where "
-    "it sat before. How far do one to five repetitions of each gesture take it?",
+    question="Someone puts on an armband that reads the muscles of the forearm, and it should tell their "
+    "eight gestures apart. It was trained on other people, whose arms are different, and it never sits "
+    "quite where it sat before. How far do one to five repetitions of each gesture take it?",
     unit="person",
     split="41 people: 25 train the network, 6 choose every setting, 10 test it once",
     query="repetitions of the other two sessions, for which the armband was put on again",

@@ -1,4 +1,4 @@
-"""The networks of a study, made by the `regrow` command line: a finished one is reused, others are resumed."""
+"""The networks of a study, made by the `regrow` command line: finished ones are reused, others resumed."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from benchmarks.studies import choose, device, measure, nets, record
 from benchmarks.studies.episodes import users
 from benchmarks.studies.methods import METHODS, RAW, exported
 from benchmarks.studies.nets import NETS, Place
-from benchmarks.studies.study import Study
+from benchmarks.studies.study import PROTOCOLS, Study
 from regrow.bench.machine import describe
 from regrow.files import atomic_write
 from regrow_trainer.recipe import load_recipe
@@ -21,7 +21,7 @@ from regrow_trainer.recipe import load_recipe
 
 @dataclass(frozen=True)
 class Pass:
-    """How much is done, and on whom: `sets` are recipe settings of all trainings, the last two of the bench."""
+    """Who is asked, and how much is done: `sets` are of all trainings, the last two of the bench."""
 
     part: str = "test"
     sets: tuple[str, ...] = ()
@@ -32,7 +32,9 @@ class Pass:
 # Of validation users: whoever tries the path must not see the others.
 QUICK = Pass(
     "validation",
-    ("train.iterations=4", "train.tasks=2", "validation.every=4", "validation.episodes=4"), repeat=2, cold=1
+    ("train.iterations=4", "train.tasks=2", "validation.every=4", "validation.episodes=4"),
+    repeat=2,
+    cold=1,
 )
 
 
@@ -53,9 +55,7 @@ def shortened(study: Study) -> Study:
     )
 
 
-def run(
-    study: Study, folder: Path, *, quick: bool = False, protocols: Path = choose.PROTOCOLS
-) -> dict[str, Any]:
+def run(study: Study, folder: Path, *, quick: bool = False, protocols: Path = PROTOCOLS) -> dict[str, Any]:
     """The study's record. A quick pass keeps its protocol in its folder, and nothing has to be committed."""
     given, how = (shortened(study), QUICK) if quick else (study, Pass())
     place = Place(folder, how.sets)

@@ -52,9 +52,9 @@ _RULES = (("sgd", (0.01, 0.03, 0.1, 0.3)), ("adam", (1e-3, 3e-3, 1e-2)))
 class Study:
     """One question with the means to answer it.
 
-    `question`, `split`, `query` and `protocol` are sentences for the page. `plain` are settings with which the
-    recipe trains the same network without meta-learning, over as many samples. `prune` and `narrow` are
-    options of `regrow prune`. Of each held-out user `draws` episodes are drawn for every number of `shots`.
+    `question`, `split`, `query` and `protocol` are sentences for the page. `plain` are settings with which
+    the recipe trains the same network without meta-learning. `prune` and `narrow` are options of
+    `regrow prune`. Of each held-out user `draws` episodes are drawn for every number of `shots`.
     """
 
     name: str
