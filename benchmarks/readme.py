@@ -11,10 +11,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
+from benchmarks.studies import page as studies
+from benchmarks.studies.study import RESULTS as STUDIES
 from benchmarks.suite_page import facts
 from benchmarks.suite_table import summary
 from regrow.demo.page import device, kilobytes, percent, pick, short, sparsity
@@ -23,8 +25,10 @@ from regrow.demo.results import Peer, Results
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 RECORD = ROOT / "benchmarks" / "results" / "demo.json"
-MEASURED, PEERS = "measured", "peers"
+MEASURED, PEERS, TOLD = "measured", "peers", "studies"
 SUITE = ROOT / "benchmarks" / "results" / "suite.json"
+# Studies worth a place here, the first two that have a record; the page has all.
+STORIES = ("muscle", "speech", "drift")
 # Of the suite, what fits a first screen; the page has all.
 CASES = ("W1-dense-all", "W1-90-kept", "W2-dense-all", "W2-90-kept", "W4s5-dense-all", "W5s5-dense-all")
 
@@ -123,6 +127,13 @@ def peers(made: dict[str, Any]) -> str:
     )
 
 
+def stories(records: Mapping[str, studies.Record]) -> str:
+    """Two studies, each told as a person's problem and how far adapting solves it."""
+    chosen = [records[name] for name in STORIES if name in records][:2]
+    lines = [f"- **{r['study']['title']}.** {r['study']['question']} {studies.verdict(r)}" for r in chosen]
+    return "\n".join(["What it is for ([all studies](docs/studies.md)):", "", *lines])
+
+
 def measure_install() -> Install:
     """Build the wheel and import the runtime in fresh processes."""
     with tempfile.TemporaryDirectory() as folder:
@@ -170,6 +181,9 @@ def main() -> int:
     expected = insert(found, MEASURED, table(kept))
     if SUITE.exists():
         expected = insert(expected, PEERS, peers(json.loads(SUITE.read_text(encoding="utf-8"))))
+    records = studies.recorded(STUDIES)
+    if any(name in records for name in STORIES):
+        expected = insert(expected, TOLD, stories(records))
     if args.check and found != expected:
         print("README.md: a table differs from benchmarks/results; run `make readme`", file=sys.stderr)
         return 1

@@ -49,25 +49,34 @@ def candidates(study: Study, net: str) -> tuple[Candidate | None, ...]:
 
 
 def chosen(study: Study, place: Place) -> dict[str, Any]:
-    """The protocol: per network the best candidate and number of steps, and what all of them reached."""
+    """The protocol: per network the best candidate and number of steps, and what all of them reached.
+
+    What was tried is kept in the folder, so that an interrupted search goes on.
+    """
     tasks = _tasks(study, place)
-    made: dict[str, Any] = {}
+    digests = {net: _digest(place.checkpoint(net)) for net in NETS}
+    kept = place.folder / "tried.json"
+    tried: dict[str, list[dict[str, Any]]] = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
     plan = [(net, c) for net in NETS for c in candidates(study, net)]
+    made: dict[str, Any] = {net: [] for net in NETS}
     with Progress(len(plan), f"{study.name}, choosing") as progress:
         for done, (net, candidate) in enumerate(plan, 1):
             steps = study.steps if candidate is None else study.steps_tuned
-            saved = with_rule(checkpoint.read(place.checkpoint(net)), candidate)
-            rows = made.setdefault(net, [])
-            rows += [
-                {"candidate": candidate and vars(candidate), "steps": s, "accuracy": value}
-                for s, value in curve(saved, tasks, steps).items()
-            ]
-            progress.update(done, best=max(row["accuracy"] for row in rows))
+            key = json.dumps([digests[net], candidate and vars(candidate), steps])
+            if key not in tried:
+                saved = with_rule(checkpoint.read(place.checkpoint(net)), candidate)
+                tried[key] = [
+                    {"candidate": candidate and vars(candidate), "steps": s, "accuracy": value}
+                    for s, value in curve(saved, tasks, steps).items()
+                ]
+                atomic_write(kept, json.dumps(tried).encode())
+            made[net] += tried[key]
+            progress.update(done, best=max(row["accuracy"] for row in made[net]))
     return {
         "study": plain_data(study),
-        "chosen": {net: max(rows, key=lambda row: row["accuracy"]) for net, rows in made.items()},
+        "chosen": {net: max(rows, key=lambda row: float(row["accuracy"])) for net, rows in made.items()},
         "validation": made,
-        "networks": {net: _digest(place.checkpoint(net)) for net in NETS},
+        "networks": digests,
     }
 
 

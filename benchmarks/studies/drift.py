@@ -23,7 +23,8 @@ STUDY = Study(
     query="other samples of the same batch",
     protocol="Batches were recorded over three years. Samples of a batch have no finer time stamp, so "
     "support is drawn from all of it; five gases, as three batches hold no toluene. All that is "
-    "trained on is one batch, so meta-training never meets drift: it can only learn to learn from few samples.",
+    "trained on is one batch, so meta-training never meets drift: it can only learn to learn from "
+    "few samples.",
     recipe="study-drift",
     features=values,
     features_are="128 values as signed logarithms",

@@ -61,7 +61,7 @@ def measured(study: Study, users: Users, path: Path, *, metric: bool, label: str
 
 
 def raw_means(study: Study, users: Users) -> dict[str, Any]:
-    """Nearest class mean on the study's fixed features, each scaled by its spread over the support."""
+    """Nearest class mean on the study's fixed features."""
     made: dict[str, dict[str, Any]] = {name: {"before": None, "after": {}} for name in users}
     for name, shots, episodes in _every(study, users):
         made[name]["after"][str(shots)] = float(np.mean([_nearest(study.features, e) for e in episodes]))
@@ -121,7 +121,6 @@ def _accuracy(session: Session, episode: Episode) -> float:
 
 def _nearest(features: Features, episode: Episode) -> float:
     support, query = (features(x).astype(np.float64) for x in (episode.support_x, episode.query_x))
-    scale = support.std(0) + 1e-6
     means = np.stack([support[episode.support_y == c].mean(0) for c in range(len(episode.classes))])
-    gaps = (query / scale)[:, None] - (means / scale)[None]
-    return float(np.mean((gaps**2).sum(2).argmin(1) == episode.query_y))
+    distances = ((query[:, None] - means[None]) ** 2).sum(2)
+    return float(np.mean(distances.argmin(1) == episode.query_y))

@@ -116,7 +116,7 @@ def _study(record: Record) -> str:
         [
             f"## {study['title']}\n",
             f"{study['question']}\n",
-            f"**{_verdict(record)}**\n",
+            f"**{verdict(record)}**\n",
             f"- Split: {study['split']}.\n- Support: {study['shots'][0]} to {study['shots'][-1]} samples of "
             f"each of {record['ways']} classes; queries: {study['query']}.\n- {study['protocol']}\n"
             f"- Class means without a network use: {study['features_are']}.\n",
@@ -143,7 +143,7 @@ def _study(record: Record) -> str:
     )
 
 
-def _verdict(record: Record) -> str:
+def verdict(record: Record) -> str:
     """The answer in a sentence that follows the figures."""
     study = record["study"]
     shots, unit = study["main_shots"], study["unit"]

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.studies import choose, device, measure, nets, record
+from benchmarks.studies.bundles import exported
 from benchmarks.studies.episodes import users
-from benchmarks.studies.methods import METHODS, RAW, exported
+from benchmarks.studies.methods import METHODS, RAW
 from benchmarks.studies.nets import NETS, Place
 from benchmarks.studies.study import PROTOCOLS, Study
 from regrow.bench.machine import describe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regrow.datasets.codecs import summed16
-from regrow.datasets.table import Table
+from regrow.datasets.table import GroupedTable, Table
 
 Array = NDArray[Any]
 _WINDOW, _HOP = 128, 64  # samples of one activity window, and from one to the next
@@ -39,6 +40,19 @@ def read_myo(paths: Mapping[str, Path]) -> Table:
     columns = {"class": a["gesture"], "user": a["participant"], "session": a["session"], "rep": a["rep"]}
     names = {"class": _strings(a["gestures"]), "user": _strings(a["participant_codes"])}
     return Table(np.ascontiguousarray(a["emg"].transpose(1, 0, 2)), _whole(columns), names, 1 / 128)
+
+
+def enveloped(source: GroupedTable, width: int) -> GroupedTable:
+    """log(1 + mean size), in the steps the signal is stored in, of `width` samples at a time."""
+    tables: dict[int, Table] = {}
+
+    def made(table: Table) -> Table:
+        if id(table) not in tables:
+            size = np.abs(table.x.astype(np.float32)).reshape(*table.x.shape[:-1], -1, width).mean(-1)
+            tables[id(table)] = replace(table, x=np.log1p(size), scale=1.0)
+        return tables[id(table)]
+
+    return replace(source, sources=tuple(replace(s, table=made(s.table)) for s in source.sources))
 
 
 def read_speech(paths: Mapping[str, Path]) -> Table:

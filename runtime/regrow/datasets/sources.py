@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from regrow.datasets import places, split
+from regrow.datasets import places, signals, split
 from regrow.datasets.motion import DEVICES
 from regrow.datasets.prepare import opened
 from regrow.datasets.table import GroupedTable, Table, TableSource, by_class, by_group, picked
@@ -175,18 +175,26 @@ def myo_emg(
     part: str,
     *,
     block: Literal["session"] | None = None,
+    envelope: int | None = None,
     only: Sequence[str] = (),
     without: Sequence[str] = (),
 ) -> GroupedTable:
     """Gestures of the participants of "train", "val", "test", "trainval", or of all.
 
-    With `block = "session"` support comes from one session, queries from the person's other ones.
+    With `block = "session"` support comes from one session, queries from the person's other ones. `envelope`
+    gives, in place of the signal, the logarithm of the mean amplitude of so many samples at a time.
     """
     if block not in (None, "session"):
         raise SampleError(
             f"source 'myo_emg:{part}': block is {block!r}, expected session or none; correct it"
         )
-    return _of_users("myo_emg", part, only, without, block=block)
+    length = _open("myo_emg").x.shape[-1]
+    if envelope is not None and (envelope < 1 or length % envelope):
+        raise SampleError(
+            f"source 'myo_emg:{part}': envelope is {envelope}, expected a divisor of {length}; choose one"
+        )
+    made = _of_users("myo_emg", part, only, without, block=block)
+    return made if envelope is None else signals.enveloped(made, envelope)
 
 
 def dspspeech20(

@@ -1,0 +1,275 @@
+"""Personalisation studies: users stay apart, choices come first, bundles answer, pages follow records."""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from benchmarks.studies import STUDIES, choose, measure, nets, page, record
+from benchmarks.studies import run as running
+from benchmarks.studies.boxes import boxes
+from benchmarks.studies.episodes import drawn, users
+from benchmarks.studies.methods import METHODS, RAW
+from benchmarks.studies.nets import OURS, PLAIN, SCRATCH, Place
+from benchmarks.studies.study import RESULTS, ROOT, Candidate, Features, Study, load, plain_data
+from regrow import checkpoint
+from regrow.episodes import Episode
+from regrow_exporter import export_checkpoint
+from regrow_trainer import training
+from regrow_trainer.recipe import Recipe, load_recipe
+
+USERS, WAYS, EACH, SIZE = 3, 3, 12, 6
+RECIPE = """
+name = "tiny"
+[data]
+train = "users:{folder}/train.npz"
+validation = "users:{folder}/val.npz"
+test = "users:{folder}/test.npz"
+n_way = 3
+k_shot = 2
+queries = 3
+[backbone]
+name = "mlp"
+args = {{ hidden = [8], norm = true }}
+[rule]
+name = "step_rates"
+args = {{ lr = 0.3, steps = 3 }}
+[learner]
+steps = 3
+[train]
+iterations = 8
+tasks = 4
+[validation]
+every = 8
+episodes = 6
+queries = 3
+"""
+
+
+def flat(x: Any) -> Any:
+    return x.reshape(len(x), -1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Users whose classes lie in other places than those of the others."""
+    made = tmp_path_factory.mktemp("studies")
+    for number, part in enumerate(("train", "val", "test")):
+        generator = np.random.default_rng(number)
+        user, kind = (a.ravel() for a in np.indices((USERS, WAYS, EACH))[:2])
+        centres = generator.normal(size=(USERS, WAYS, SIZE)) * 2
+        x = (centres[user, kind] + generator.normal(size=(len(user), SIZE)) * 0.3).astype(np.float32)
+        np.savez(made / f"{part}.npz", x=x, y=kind, user=np.array([f"{part} {u}" for u in user]))
+    (made / "tiny.toml").write_text(RECIPE.format(folder=made))
+    return made
+
+
+@pytest.fixture(scope="module")
+def study(folder: Path) -> Study:
+    features: Features = flat
+    return Study(
+        name="tiny", title="Tiny", question="Does it?", unit="person", split="three each", query="others",
+        protocol="None.", recipe=str(folder / "tiny"), features=features, features_are="values", queries=3,
+        shots=(1, 2), main_shots=2, draws=2, plain=("train.iterations=8",), retrain=4, steps=(1, 3),
+        tuned=(Candidate("sgd", 0.1), Candidate("sgd", 1e-6, "@head")), scratch=(Candidate("adam", 0.01),),
+        steps_tuned=(1, 4), validation_draws=2,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recipe(study: Study) -> Recipe:
+    return load_recipe(str(study.recipe_path))
+
+
+@pytest.fixture(scope="module")
+def place(study: Study, recipe: Recipe, folder: Path) -> Place:
+    """The networks of the study; here one training stands for those that differ in their settings alone."""
+    made = Place(folder / "runs")
+    plain = load_recipe(
+        str(study.recipe_path), ["train.strategy=plain", 'rule={ name = "sgd" }', "learner.steps=1"]
+    )
+    for net in nets.NETS:
+        training.train(plain if net in (PLAIN, SCRATCH) else recipe, made.folder / net, workers=1)
+    return made
+
+
+def test_episodes_are_of_one_user_and_the_same_for_everyone(recipe: Recipe) -> None:
+    test = users(recipe.data.model_dump(), "test")
+    assert list(test) == ["test 0", "test 1", "test 2"]
+    first, again = (drawn(test["test 1"], 2, 3, 4, 7) for _ in range(2))
+    assert all(np.array_equal(a.query_x, b.query_x) for a, b in zip(first, again, strict=True))
+    own = {tuple(x) for x in test["test 1"].group(0).take(0, np.arange(EACH))}
+    for episode in first:
+        rows = {tuple(x) for x in episode.support_x[episode.support_y == 0]}
+        asked = {tuple(x) for x in episode.query_x[episode.query_y == 0]}
+        assert rows | asked <= own
+        assert not rows & asked
+
+
+def test_a_source_without_users_or_with_other_ways_is_refused(recipe: Recipe) -> None:
+    data = recipe.data.model_dump()
+    with pytest.raises(SystemExit, match="has no users"):
+        users({**data, "test": "glyphs:test"}, "test")
+    with pytest.raises(SystemExit, match="3 classes, n_way is 2"):
+        users({**data, "n_way": 2}, "test")
+
+
+def test_studies_are_complete() -> None:
+    for name in STUDIES:
+        found = load(name)
+        assert found.name == name
+        assert found.main_shots in found.shots
+        assert load_recipe(str(found.recipe_path)).name == found.recipe
+        json.dumps(plain_data(found))
+
+
+def test_the_choice_is_the_best_of_what_was_tried(study: Study, place: Place) -> None:
+    made = choose.chosen(study, place)
+    assert len(made["validation"][PLAIN]) == len(study.tuned) * len(study.steps_tuned)
+    assert {row["steps"] for row in made["validation"][OURS]} == set(study.steps)
+    for net, rows in made["validation"].items():
+        assert made["chosen"][net]["accuracy"] == max(row["accuracy"] for row in rows)
+    # A rate of next to nothing leaves the network as it is, so it is not what is chosen here.
+    assert made["chosen"][PLAIN]["candidate"]["lr"] == 0.1
+    choose.same_networks(made, place, Path("tiny.json"))
+    with pytest.raises(SystemExit, match="plain differ from those"):
+        choose.same_networks({**made, "networks": {**made["networks"], PLAIN: ""}}, place, Path("tiny.json"))
+
+
+def test_another_rule_leaves_the_weights(place: Place) -> None:
+    saved = checkpoint.read(place.checkpoint(PLAIN))
+    made = choose.with_rule(saved, Candidate("adam", 0.02, "@head"))
+    assert made.rule["path"].endswith(":adam")
+    assert made.adaptable == ("@head",)
+    assert all(np.array_equal(made.params[n], saved.params[n]) for n in saved.params)
+
+
+def test_nothing_is_tested_before_the_choice_is_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    monkeypatch.setattr(choose, "ROOT", tmp_path)
+    git("init")
+    git("commit", "--allow-empty", "-m", "Begin")
+    path = tmp_path / "protocols" / "tiny.json"
+    choose.write(path, {"chosen": 1})
+    with pytest.raises(SystemExit, match="is not committed as it is"):
+        choose.committed(path)
+    git("add", ".")
+    git("commit", "-m", "Choose")
+    assert len(choose.committed(path)) == 40
+    choose.write(path, {"chosen": 2})
+    with pytest.raises(SystemExit, match="is not committed as it is"):
+        choose.committed(path)
+
+
+@pytest.fixture(scope="module")
+def scores(study: Study, recipe: Recipe, place: Place) -> dict[str, Any]:
+    """Every method's: two real bundles, which stand for the others of their kind."""
+    test = users(recipe.data.model_dump(), "test")
+    made: dict[str, Any] = {RAW: measure.raw_means(study, test)}
+    for rule in (None, "prototype"):
+        bundle = place.bundle(rule or "own")
+        export_checkpoint(place.checkpoint(OURS), bundle, rule=rule)
+        found = measure.measured(study, test, bundle, metric=rule is not None, label="tiny")
+        made |= {name: found for name, method in METHODS.items() if method.metric == (rule is not None)}
+    return made
+
+
+def test_a_bundle_is_scored_per_user_by_the_runtime(
+    study: Study, recipe: Recipe, place: Place, scores: dict[str, Any]
+) -> None:
+    import regrow
+
+    model = regrow.open(place.bundle("own"))
+    test = users(recipe.data.model_dump(), "test")
+
+    def right(episode: Episode) -> float:
+        session = model.session()
+        session.adapt(episode.support_x, episode.support_y)
+        return float(np.mean(session.predict(episode.query_x).logits.argmax(1) == episode.query_y))
+
+    for name, user in scores["ours"]["users"].items():
+        episodes = drawn(test[name], 2, study.queries, study.draws, measure.TEST_SEED)
+        assert user["after"]["2"] == np.mean([right(e) for e in episodes])
+        assert user["after"]["2"] > user["before"]  # classes of this data lie elsewhere for everyone
+        assert {"others", "others_before"} <= set(user)
+    assert measure.agreement(study, test, place.bundle("own"), ["native", "native"]) == 1.0
+    means = scores["means-ours"]["users"]["test 0"]
+    assert means["before"] is None
+    assert "others" not in means
+
+
+def test_class_means_need_no_network(scores: dict[str, Any]) -> None:
+    # Classes are ten times as far apart as they are wide.
+    assert all(user["after"]["2"] == 1.0 for user in scores[RAW]["users"].values())
+
+
+def test_differences_are_paired_over_users(study: Study, scores: dict[str, Any]) -> None:
+    gaps = record.gaps(study, scores)
+    assert gaps["pruned"]["2"]["mean"] == 0.0  # the same bundle here
+    ours, raw = (np.mean([u["after"]["1"] for u in scores[m]["users"].values()]) for m in ("ours", RAW))
+    assert gaps[RAW]["1"]["mean"] == pytest.approx(ours - raw)
+    assert gaps[RAW]["1"]["episodes"] == USERS
+    won = record.won(study, scores)
+    assert set(won) == {name for name, method in METHODS.items() if not method.metric}
+    assert won["ours"]["shots"]["2"]["low"] > 0
+
+
+def test_the_page_follows_the_record(study: Study, scores: dict[str, Any], tmp_path: Path) -> None:
+    engine = {"adapt_ms": 1.5, "peak_bytes": 3.0e7}
+    costs = {"support": 6, "planned_bytes": 4096, "engines": {"native": engine}, "refused": {"onnx": "no"}}
+    choice = {"candidate": None, "steps": 3, "accuracy": 0.9}
+    made = {
+        "study": plain_data(study), "seed": 0, "users": ["a"] * USERS, "ways": WAYS, "protocol": "c0ffee",
+        "chosen": {OURS: choice, PLAIN: {**choice, "candidate": vars(Candidate("sgd", 0.1))}},
+        "methods": scores, "gaps": record.gaps(study, scores), "won": record.won(study, scores),
+        "device": dict.fromkeys(METHODS, costs), "engines_agree": 1.0, "seconds": {"base": 60.0},
+        "machine": {"cpu": "none", "cores": 1, "load": 0, "commit": "c0ffee", "date": "2026-01-01T00"},
+    }  # fmt: skip
+    text = page.page({"tiny": made})
+    value = f"{100 * page.mean_after(made, 'ours', 2):.1f}"
+    assert f"| meta-trained | {100 * page.mean_before(made, 'ours'):.1f} | " in text  # type: ignore[operator]
+    assert value in text
+    assert "sgd at 0.1 on `*`, 3 steps (90.0 %)" in text
+    assert "| refused |" in text
+    drawing = page.learners(made)
+    assert drawing.count("<circle") == sum(USERS * (2 if m in METHODS and not METHODS[m].metric else 1)
+                                           for m in page.LEARNERS)  # fmt: skip
+    results = tmp_path / "results"
+    results.mkdir()
+    assert page.write(results, tmp_path, check=True) == 1
+    assert page.write(results, tmp_path) == 0
+    assert page.write(results, tmp_path, check=True) == 0
+
+
+def test_the_committed_page_is_that_of_the_records() -> None:
+    assert page.write(RESULTS, ROOT / "docs", check=True) == 0
+
+
+def test_a_box_spans_its_users() -> None:
+    drawing = boxes([("one", {"before": [], "after": [0.5, 0.6, 1.0]})], "label", "below")
+    assert drawing.count("<circle") == 3
+    assert drawing.count("<rect") == 1
+
+
+@pytest.mark.slow
+def test_a_study_goes_from_data_to_record(study: Study, tmp_path: Path) -> None:
+    own = replace(study, name="tiny-run")
+    made = running.run(own, tmp_path, quick=True)
+    assert set(made["methods"]) == {*METHODS, RAW}
+    assert made["users"] == ["val 0", "val 1", "val 2"]  # a quick pass sees no test user
+    assert made["protocol"] is None
+    assert made["networks"]["pruned"]["kept"] < made["networks"][OURS]["kept"]
+    assert made["networks"]["narrow"]["weights"] < made["networks"][OURS]["weights"]
+    assert running.run(own, tmp_path, quick=True)["methods"] == made["methods"]  # nothing is done twice
