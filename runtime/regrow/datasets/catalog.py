@@ -10,11 +10,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class File:
-    """A file or folder of a distribution. `digest` is "md5:..." or "sha256:..." where one is published."""
+    """A file or folder of a distribution. `digest` is "md5:..." or "sha256:..." where one is published.
+
+    A folder comes in an `archive`, a tar file; address and digest are then the archive's.
+    """
 
     name: str
     digest: str = ""
     url: str = ""
+    archive: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ def _packed(name: str, digest: str, reader: str) -> Distribution:
 
 
 def _folder(name: str, archive: File | None = None) -> Distribution:
-    return Distribution((File(name, url=archive.url if archive else ""),), "regrow.datasets.folders:read")
+    folder = File(name, archive.digest, archive.url, archive.name) if archive else File(name)
+    return Distribution((folder,), "regrow.datasets.folders:read")
 
 
 def _repository(name: str, url: str, reader: str) -> Distribution:
