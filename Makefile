@@ -21,7 +21,7 @@ SIZE += Should pip fetch nvidia packages (gigabytes), stop it and read the top o
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help python install demo test test-all check format bench wheels readme clean distclean
+.PHONY: help python install demo test test-all fuzz check format bench wheels readme clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ test: install ## the whole default suite
 
 test-all: install ## the default suite and the tests that take minutes
 	$(BIN)/python -m pytest -m ''
+
+fuzz: install ## search for plans that make the core leave its memory (clang, libclang-rt-dev); SECONDS=600
+	$(BIN)/python -m tests.runtime.native.fuzz --seconds $(or $(SECONDS),600)
 
 check: install ## ruff, format, strict types
 	$(BIN)/ruff check .

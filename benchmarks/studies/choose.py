@@ -81,14 +81,12 @@ def chosen(study: Study, place: Place) -> dict[str, Any]:
 
 
 def _tasks(study: Study, place: Place) -> list[Task]:
-    """A batch of episodes for every validation user and number of shots."""
+    """A batch for every number of shots, of equally many episodes of every validation user."""
     recipe = parse_recipe(checkpoint.read(place.checkpoint(nets.OURS)).recipe, "checkpoint")
-    data = recipe.data.model_dump()
-    return [
-        to_task(drawn(user, shots, study.queries, study.validation_draws, VALIDATION_SEED), recipe.input)
-        for user in users(data, "validation").values()
-        for shots in study.shots
-    ]
+    found = users(recipe.data.model_dump(), "validation").values()
+    sizes = (study.queries, study.validation_draws, VALIDATION_SEED)
+    batches = [[e for user in found for e in drawn(user, shots, *sizes)] for shots in study.shots]
+    return [to_task(episodes, recipe.input) for episodes in batches]
 
 
 def curve(saved: Checkpoint, tasks: Sequence[Task], steps: Sequence[int]) -> dict[int, float]:

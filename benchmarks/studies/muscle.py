@@ -8,7 +8,8 @@ from benchmarks.studies.study import Study
 
 def amplitude(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Per electrode the logarithm of its amplitude, the mean over the repetition."""
-    return x.mean(2)
+    made: NDArray[np.float32] = x.mean(2)
+    return made
 
 
 STUDY = Study(
@@ -29,6 +30,7 @@ STUDY = Study(
     features_are="the log amplitude of each electrode, a mean over the repetition",
     queries=8,
     draws=6,
+    validation_draws=1,
     retrain=100,
     plain=("train.iterations=600",),
 )

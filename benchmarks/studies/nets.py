@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.studies.study import ROOT, Study
+from benchmarks.studies.study import Study
 from regrow import checkpoint
+from regrow.cli import main
 from regrow.files import atomic_write
 
 # Trained as a device adapts; with few weights; with few channels; without meta-learning; not at all.
@@ -37,14 +37,14 @@ class Place:
         return self.folder / f"{name}.regrow"
 
 
-def command(words: Sequence[str], *, cwd: Path = ROOT) -> str:
-    """Run `regrow`; what it prints. Progress goes where ours goes."""
-    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    made = subprocess.run(
-        [sys.executable, "-m", "regrow", *words],
-        cwd=cwd, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths},
-    )  # fmt: skip
-    return made.stdout
+def command(words: Sequence[str]) -> str:
+    """Run the `regrow` command line, in this process: importing torch anew takes longer than most of it."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        code = main(words)
+    if code:
+        raise SystemExit(f"regrow {' '.join(words)}: exit code {code}, expected 0; what it said is above")
+    return printed.getvalue()
 
 
 def trainings(study: Study, place: Place) -> dict[str, list[str]]:
@@ -80,7 +80,8 @@ def made(study: Study, place: Place) -> dict[str, float]:
         if net in seconds:
             continue
         folder, began = place.folder / net, time.monotonic()
-        begun = ["--resume"] if (folder / "last.safetensors").exists() else []
+        # A run that was stopped before its first save has nothing to resume.
+        begun = ["--resume"] if (folder / "last.safetensors").exists() else ["--force"]
         command([*words, "-o", str(folder), "--workers", "1", *begun])
         seconds[net] = round(time.monotonic() - began, 1)
         keep_seconds(place, seconds)

@@ -34,7 +34,8 @@ People and sensors that no training has seen, each study by one command from the
   settled and steps, rates and adaptable sets searched on validation users. The choice is a committed file
   (`benchmarks/studies/protocols`), named below by its commit; the run refuses to test before that.
 - **What answers.** Test accuracies come from the exported bundle, run by `regrow.open(...).session()` without
-  torch. Every method sees the same episodes.
+  torch. Every method sees the same episodes. *Before* it has adapted, a bundle normalises by the statistics
+  of validation samples; afterwards by those of the support set.
 - **Intervals** are 95 %, a paired bootstrap over users, of which there are few. In brackets: may be chance.
 - *Plainly trained* is the same network trained on all users at once, then fine-tuned on the device; its rule,
   rate, adaptable set and steps are the best of a grid. *Trained on the support alone* begins with random

@@ -45,7 +45,7 @@ def grid(
     return tuple(Candidate(rule, lr, a) for a in adaptable for rule, rates in rules for lr in rates)
 
 
-_RULES = (("sgd", (0.01, 0.03, 0.1, 0.3)), ("adam", (1e-3, 3e-3, 1e-2)))
+_RULES = (("sgd", (0.03, 0.1, 0.3, 1.0)), ("adam", (1e-3, 3e-3, 1e-2)))
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Study:
     narrow: tuple[str, ...] = ("--channels", "--sparsity", "0.5")
     retrain: int = 150  # meta-iterations after pruning
     # Chosen on the validation users: how many steps, and for what was not meta-trained also the rule.
-    steps: tuple[int, ...] = (1, 2, 3, 5, 10)
+    steps: tuple[int, ...] = (1, 2, 3, 5, 10, 20)
     tuned: tuple[Candidate, ...] = grid(_RULES, ("*", "@head"))
     scratch: tuple[Candidate, ...] = grid(_RULES, ("*",))
     steps_tuned: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)

@@ -94,22 +94,34 @@ def build(
     processor: str = platform.machine(),
 ) -> None:
     """Write the library to `out`, replacing an older one at once or not at all; `scalar`: without vectors."""
-    x86 = processor.lower() in ("x86_64", "amd64") and not scalar
-    widths = X86 if x86 else (("baseline", 4 if scalar else 16, ""),)
     with tempfile.TemporaryDirectory() as folder:
-        objects = []
-        for name, width, march in widths:
-            machine = (_processor(cc, march),) if march else ()
-            defines = (f"-DVB={width}", f"-DREGROW_CORE=regrow_core_{name}")
-            if name != widths[0][0]:
-                defines += (f"-DREGROW_NARROW=regrow_core_{widths[0][0]}",)
-            objects.append(_compile(cc, "core.c", Path(folder, f"{name}.o"), (*extra, *machine, *defines)))
-        face = ("-DREGROW_X86_WIDTHS",) if x86 else ()
-        objects.append(_compile(cc, "regrow.c", Path(folder, "regrow.o"), (*extra, *face)))
+        made_of = objects(Path(folder), cc, extra, scalar=scalar, processor=processor)
         out.parent.mkdir(parents=True, exist_ok=True)
         made = out.with_suffix(f".{os.getpid()}.tmp")
-        _run([*cc, "-shared", *extra, "-s", "-o", str(made), *objects, "-lm"])
+        _run([*cc, "-shared", *extra, "-s", "-o", str(made), *made_of, "-lm"])
         made.replace(out)
+
+
+def objects(
+    folder: Path,
+    cc: list[str],
+    extra: tuple[str, ...] = (),
+    *,
+    scalar: bool = False,
+    processor: str = platform.machine(),
+) -> list[str]:
+    """What a library or a program is linked from: the core once per width, and what chooses among them."""
+    x86 = processor.lower() in ("x86_64", "amd64") and not scalar
+    widths = X86 if x86 else (("baseline", 4 if scalar else 16, ""),)
+    made = []
+    for name, width, march in widths:
+        machine = (_processor(cc, march),) if march else ()
+        defines = (f"-DVB={width}", f"-DREGROW_CORE=regrow_core_{name}")
+        if name != widths[0][0]:
+            defines += (f"-DREGROW_NARROW=regrow_core_{widths[0][0]}",)
+        made.append(_compile(cc, "core.c", folder / f"{name}.o", (*extra, *machine, *defines)))
+    face = ("-DREGROW_X86_WIDTHS",) if x86 else ()
+    return [*made, _compile(cc, "regrow.c", folder / "regrow.o", (*extra, *face))]
 
 
 def build_for(goal: Target, out: Path) -> None:

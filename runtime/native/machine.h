@@ -36,6 +36,17 @@ static inline void *at(const machine *m, uint32_t ref, uint64_t count, uint32_t 
     return ((uintptr_t)p & (size - 1u)) ? NULL : p;
 }
 
+/* Whether two values share no byte, or one is left out: what an op has judged must not change under its hands. */
+static inline int apart(const machine *m, uint32_t one, uint32_t other)
+{
+    const uint32_t *a, *b;
+    if (one >= m->value_count || other >= m->value_count) return 1;
+    a = m->values + (size_t)one * VALUE_SIZE;
+    b = m->values + (size_t)other * VALUE_SIZE;
+    return a[VALUE_BLOCK] != b[VALUE_BLOCK] || a[VALUE_OFFSET] >= (uint64_t)b[VALUE_OFFSET] + b[VALUE_BYTES] ||
+           b[VALUE_OFFSET] >= (uint64_t)a[VALUE_OFFSET] + a[VALUE_BYTES];
+}
+
 static inline float as_float(uint32_t word)
 {
     union { uint32_t word; float number; } u = {word};

@@ -123,6 +123,14 @@ def test_the_sine_network_is_1_40_40_1() -> None:
     assert [tuple(p.shape) for p in MLP().parameters()] == [(40, 1), (40,), (40, 40), (40,), (1, 40), (1,)]
 
 
+def test_a_normed_mlp_takes_out_what_a_drift_multiplies_and_adds() -> None:
+    module = MLP((4,), 3, (8,), norm=True)
+    x = torch.randn(16, 4)
+    drifted = x * torch.tensor([2.0, 0.5, 3.0, 1.0]) + torch.tensor([1.0, -2.0, 0.0, 5.0])
+    assert torch.allclose(module(x), module(drifted), atol=1e-3)
+    assert not torch.allclose(MLP((4,), 3, (8,))(x), MLP((4,), 3, (8,))(drifted), atol=1e-1)
+
+
 def test_a_backbone_is_drawn_from_its_seed_and_leaves_torchs_generator_alone() -> None:
     path, args = backbones.define("conv4", {"width": 3}, (1, 28, 28), 5)
     assert args == {"input_shape": [1, 28, 28], "outputs": 5, "width": 3}

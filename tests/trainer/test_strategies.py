@@ -57,6 +57,14 @@ def test_fomaml_is_maml_with_detached_inner_gradients() -> None:
     assert all(torch.equal(out.params[n], g) for n, g in expected.items())
 
 
+def test_plain_training_adapts_nothing() -> None:
+    learner, params, meta, task = smooth()
+    out = strategy("plain")(learner, params, meta, {}, task)
+    expected = differences(lambda p: float(learner.query_scores(p, task).loss), params)
+    assert gap(out.params, expected) < 1e-7
+    assert all(not t.any() for t in out.meta.values())
+
+
 def test_fomaml_tends_to_maml_as_the_rate_vanishes() -> None:
     learner, params, _, task = smooth()
     gaps = []

@@ -8,9 +8,10 @@ typedef struct {
     uint64_t rows, total;
 } axes;
 
-static regrow_status axes_read(axes *a, uint32_t rank, const uint32_t *sizes)
+/* `words` of them are left to read. */
+static regrow_status axes_read(axes *a, uint32_t rank, const uint32_t *sizes, uint32_t words)
 {
-    if (rank == 0 || rank > REGROW_MAX_RANK) return REGROW_E_WORDS;
+    if (rank == 0 || rank > REGROW_MAX_RANK || rank > words) return REGROW_E_WORDS;
     a->rank = rank;
     a->rows = 1;
     for (uint32_t i = 0; i < rank; i++) {

@@ -83,7 +83,7 @@ static regrow_status op_binary(const machine *m, const uint32_t *w, uint32_t n)
 {
     WORDS(5);
     axes s;
-    regrow_status status = axes_read(&s, w[4], w + 5);
+    regrow_status status = axes_read(&s, w[4], w + 5, n - 5);
     if (status != REGROW_OK) return status;
     WORDS(5 + 3 * s.rank);
     if (w[0] > BINARY_logical_not) return REGROW_E_WORDS;
@@ -106,7 +106,7 @@ static regrow_status op_select(const machine *m, const uint32_t *w, uint32_t n)
 {
     WORDS(6);
     axes s;
-    regrow_status status = axes_read(&s, w[5], w + 6);
+    regrow_status status = axes_read(&s, w[5], w + 6, n - 6);
     if (status != REGROW_OK) return status;
     WORDS(6 + 4 * s.rank);
     if (w[0] != 1 && w[0] != 4 && w[0] != 8) return REGROW_E_WORDS;

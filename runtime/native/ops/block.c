@@ -139,6 +139,7 @@ static regrow_status block_prepare(const machine *m, const uint32_t *w, uint32_t
         scrub_guards(y, &vy, &out, w[22]);
     }
     float count = (float)e.samples * (float)e.rows * (float)e.columns;
+    if (count == 0) return REGROW_E_WORDS; /* nothing has no mean */
     block_job made = {e, out, vz, vy, w[6], w[8], w[22] != 0, as_float(w[7]), as_float(w[9]), count, z, gamma, beta, y, mean, var};
     *job = made;
     return REGROW_OK;

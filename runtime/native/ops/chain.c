@@ -12,8 +12,6 @@ static regrow_status chain_prepare(const machine *m, const uint32_t *w, uint32_t
 {
     /* Only one of the two jobs is read, which a compiler that inlines all of this cannot tell. */
     memset(c, 0, sizeof *c);
-    /* Only one of the two jobs is read, which a compiler that inlines all of this cannot tell. */
-    memset(c, 0, sizeof *c);
     c->sparse = sparse;
     if (sparse) return sparse_prepare(m, w, n, some, &c->kept);
     regrow_status status = conv_prepare(m, w, n, some, &c->dense);
@@ -45,6 +43,7 @@ static regrow_status op_chain(const machine *m, const uint32_t *w, uint32_t n)
     regrow_status status = chain_prepare(m, w + 3, w[2], w[1], some, &conv);
     if (status == REGROW_OK) status = block_prepare(m, w + 3 + w[2], n - 3 - w[2], planes, &block);
     if (status != REGROW_OK) return status;
+    if (w[1] && !list_apart(m, w + 3 + 4, w + 3 + w[2], 3)) return REGROW_E_INDEX; /* y, mean, var */
     float *scratch = chain_scratch(&conv);
     size_t filters = chain_filters(&conv);
     if (filters != block.size.channels || block.z + block.z_view.first != scratch || block.z_view.channel != chain_stride(&conv))
@@ -132,6 +131,18 @@ static regrow_status chain_back_prepare(const machine *m, const uint32_t *w, uin
         status = b->sparse_grad ? sparse_grad_prepare(m, grad, w[6], some, &b->kept) : grad_prepare(m, grad, w[6], some, &b->dense);
     if (status == REGROW_OK && b->has_dx) status = chain_dx_prepare(m, dx, w[8], b->has_dx == 2, b, &b->dx);
     if (status != REGROW_OK) return status;
+    /* What is written: the scratch, dz and the sums, the weights' gradient; of dx its scratch, x, the sums. */
+    const uint32_t *dx_conv = dx + CHAIN_DX_WORDS;
+    uint32_t written[] = {conv[0], block[0], block[1], block[2], block[3], grad[0], REGROW_NONE, REGROW_NONE, REGROW_NONE};
+    enum { WRITTEN = sizeof written / sizeof *written };
+    if (b->has_dx) {
+        written[WRITTEN - 3] = dx_conv[0];
+        written[WRITTEN - 2] = dx[1];
+        written[WRITTEN - 1] = dx[8];
+    }
+    if ((w[1] && !list_apart(m, conv + 4, written, WRITTEN)) || (b->sparse_grad && !list_apart(m, grad + 3, written, WRITTEN)) ||
+        (b->has_dx == 2 && !list_apart(m, dx_conv + 4, written, WRITTEN)))
+        return REGROW_E_INDEX;
     const back_job *j = &b->block;
     size_t channels = j->b.z_size.channels, stride = chain_stride(&b->conv);
     float *scratch = chain_scratch(&b->conv);

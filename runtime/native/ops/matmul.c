@@ -109,7 +109,7 @@ static regrow_status op_gemm(const machine *m, const uint32_t *w, uint32_t n)
 {
     WORDS(12);
     axes s;
-    regrow_status status = axes_read(&s, w[11], w + 12);
+    regrow_status status = axes_read(&s, w[11], w + 12, n - 12);
     if (status != REGROW_OK) return status;
     WORDS(12 + 3 * s.rank);
     product p = {w[4], w[5], w[6], w[7], w[8], w[9], w[10]};

@@ -21,7 +21,7 @@ static regrow_status op_copy(const machine *m, const uint32_t *w, uint32_t n)
 {
     WORDS(6);
     axes s;
-    regrow_status status = axes_read(&s, w[5], w + 6);
+    regrow_status status = axes_read(&s, w[5], w + 6, n - 6);
     if (status != REGROW_OK) return status;
     WORDS(6 + 3 * s.rank);
     if (w[0] != 1 && w[0] != 4 && w[0] != 8) return REGROW_E_WORDS;
@@ -57,7 +57,7 @@ static regrow_status op_gather(const machine *m, const uint32_t *w, uint32_t n)
     for (size_t i = 0; i < w[3]; i++) {
         int64_t row = index[i] < 0 ? index[i] + w[4] : index[i];
         if (row < 0 || row >= w[4]) return REGROW_E_INDEX;
-        memcpy(y + i * w[5], table + (size_t)row * w[5], w[5]);
+        memmove(y + i * w[5], table + (size_t)row * w[5], w[5]);
     }
     return REGROW_OK;
 }

@@ -95,7 +95,7 @@ static regrow_status op_pack(const machine *m, const uint32_t *w, uint32_t n)
                 for (size_t p = 0; p < sw; p++) {
                     size_t plane = (c * sh + r % sh) * sw + p;
                     float *out = y + to.first + plane * to.channel + s * to.sample + r / sh * to.row;
-                    if (sw == 1) memcpy(out, row, e.columns * sizeof(float));
+                    if (sw == 1) memmove(out, row, e.columns * sizeof(float));
                     else
                         for (size_t i = p, k = 0; i < e.columns; i += sw, k++) out[k] = row[i];
                 }
@@ -123,7 +123,7 @@ static regrow_status op_unpack(const machine *m, const uint32_t *w, uint32_t n)
                 for (size_t p = 0; p < sw; p++) {
                     size_t plane = (c * sh + r % sh) * sw + p;
                     const float *in = x + from.first + plane * from.channel + s * from.sample + r / sh * from.row;
-                    if (sw == 1) memcpy(row, in, e.columns * sizeof(float));
+                    if (sw == 1) memmove(row, in, e.columns * sizeof(float));
                     else
                         for (size_t i = p, k = 0; i < e.columns; i += sw, k++) row[i] = in[k];
                 }

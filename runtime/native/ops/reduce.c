@@ -26,10 +26,10 @@ static regrow_status op_reduce(const machine *m, const uint32_t *w, uint32_t n)
 {
     WORDS(5);
     axes kept, summed;
-    regrow_status status = axes_read(&kept, w[3], w + 5);
+    regrow_status status = axes_read(&kept, w[3], w + 5, n - 5);
     if (status != REGROW_OK) return status;
     WORDS(5 + 2 * kept.rank);
-    status = axes_read(&summed, w[4], w + 5 + 2 * kept.rank);
+    status = axes_read(&summed, w[4], w + 5 + 2 * kept.rank, n - 5 - 2 * kept.rank);
     if (status != REGROW_OK) return status;
     WORDS(5 + 2 * kept.rank + 2 * summed.rank);
     const uint32_t *sk = w + 5 + kept.rank, *ss = sk + kept.rank + summed.rank;

@@ -43,6 +43,14 @@ static regrow_status list_read(const machine *m, const uint32_t *w, uint64_t row
     return REGROW_OK;
 }
 
+/* Index and ends, which two words name, share nothing with what is written. */
+static int list_apart(const machine *m, const uint32_t *list_words, const uint32_t *written, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!apart(m, list_words[0], written[i]) || !apart(m, list_words[1], written[i])) return 0;
+    return 1;
+}
+
 #define SUM_RUN(T, OFFSET)                                                                                        \
     for (size_t j = from; j < to; j++) {                                                                          \
         const float *xj = x + (OFFSET);                                                                           \
@@ -106,7 +114,7 @@ static regrow_status sparse_prepare(const machine *m, const uint32_t *w, uint32_
     list l;
     regrow_status status = list_read(m, w + 4, rows, kept, w[12], w + 13, &l);
     if (status != REGROW_OK) return status;
-    if (!list_holds(&l, rows, w[12], kept, w[9], &high)) return REGROW_E_INDEX;
+    if (!list_apart(m, w + 4, w, 1) || !list_holds(&l, rows, w[12], kept, w[9], &high)) return REGROW_E_INDEX;
     TAKE(float, y, w[0], planes_extent(w[10], some.planes ? some.planes : rows, w[11], run));
     TAKE(const float, x, w[1], plus(plus(w[9], some.x_run ? some.x_run : run), high));
     TAKE(const float, value, w[2], kept);
@@ -196,7 +204,7 @@ static regrow_status sparse_grad_prepare(const machine *m, const uint32_t *w, ui
     list l;
     regrow_status status = list_read(m, w + 3, rows, kept, w[11], w + 12, &l);
     if (status != REGROW_OK) return status;
-    if (!list_holds(&l, rows, w[11], kept, w[8], &high)) return REGROW_E_INDEX;
+    if (!list_apart(m, w + 3, w, 1) || !list_holds(&l, rows, w[11], kept, w[8], &high)) return REGROW_E_INDEX;
     TAKE(float, g, w[0], kept);
     TAKE(const float, dy, w[1], planes_extent(w[9], some.planes ? some.planes : rows, w[10], run));
     TAKE(const float, x, w[2], plus(plus(w[8], some.x_run ? some.x_run : run), high));
