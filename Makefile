@@ -79,7 +79,7 @@ wheels: install ## wheels for Linux on x86-64 and aarch64, glibc and musl, into 
 	$(BIN)/python runtime/native/wheels.py dist
 	$(BIN)/python -m pytest -m '' -rs tests/test_wheels.py
 
-readme: install ## write the README's table of measured facts from benchmarks/results
+readme: install ## write the README's tables and docs/benchmarks.md from benchmarks/results
 	$(BIN)/python -m benchmarks.readme
 
 clean: ## remove what was built or measured here (the environments stay)

@@ -30,8 +30,9 @@ def all_ratios(taken: dict[str, Taken]) -> dict[str, dict[str, Any]]:
     for ours in OURS:
         for name in taken:
             if ours in taken and name != ours:
+                both = [key for key in taken[name] if set(taken[name][key]) & set(taken[ours].get(key, ()))]
                 found[f"{name} / {ours}"] = {
-                    key: _pairwise(taken[name][key], taken[ours][key]) for key in taken[name]
+                    key: _pairwise(taken[name][key], taken[ours][key]) for key in both
                 }
     return found
 
@@ -41,10 +42,18 @@ def _pairwise(a: Series, b: Series) -> dict[str, float]:
     return ratios([a[i] for i in both], [max(b[i], 1e-6) for i in both]).to_json()
 
 
-def noise(found: dict[str, Any]) -> float:
-    """How far the middle half of our own times lies apart, relative to the median."""
-    apart = []
-    for fact in found["peers"].values():
-        if "adapt_ms" in fact:
-            apart.append((fact["adapt_ms"]["p95"] - fact["adapt_ms"]["p50"]) / fact["adapt_ms"]["p50"])
+def clock(threads: int) -> str:
+    """Which of the times are shown: the processor's on one thread, else the wall's."""
+    return "_cpu" if threads == 1 else ""
+
+
+def wide(figure: dict[str, float]) -> bool:
+    """Whether a figure's own times lie too far apart for a third digit."""
+    return figure["count"] > 1 and figure["p95"] > figure["p50"] * (1 + NOISY)
+
+
+def noise(found: dict[str, Any], threads: int) -> float:
+    """By how much the 95th percentile of adaptations lies above their median, in the middle of all peers."""
+    shown = [fact.get(f"adapt_ms{clock(threads)}") for fact in found["peers"].values() if "error" in fact]
+    apart = [f["p95"] / f["p50"] - 1 for f in shown if f and f["count"] > 1]
     return round(float(np.median(apart)), 3) if apart else 0.0

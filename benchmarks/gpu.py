@@ -1,10 +1,12 @@
-"""The same episodes on a GPU: `python -m benchmarks.gpu OUT.json`, also as `regrow bench --suite full
---device cuda`.
+"""The same episodes on a GPU, and meta-training there: `python -m benchmarks.gpu --everything`; episodes
+alone also as `regrow bench --suite full --device cuda`. It needs torch with CUDA, numpy and this checkout:
+
+    PYTHONPATH=.:runtime:trainer python -m benchmarks.gpu --everything --seconds 420 OUT.json
 
 One episode is: the support set and one query go to the device, five steps, the query's outputs come back.
 Variants are PyTorch eager, torch.compile, one CUDA graph for everything, and many users at once in one batch
-of tasks. Each is held to torch in fp64 before it is timed. Without a GPU, `--device cpu` runs the code that
-needs none, to test it.
+of tasks. Each is held to torch in fp64 before it is timed. What has no turn before the time is over says so.
+Without a GPU, `--device cpu` runs the code that needs none, to test it.
 """
 
 from __future__ import annotations
@@ -16,170 +18,25 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.func import functional_call, grad, vmap
-from torch.nn.functional import cross_entropy
 
 from benchmarks.case import Case
-from benchmarks.peers.torch_net import Net, build
-from benchmarks.prepare import error, read_expected, write
-from benchmarks.suite import TOLERANCE
+from benchmarks.gpu_page import RECORD
+from benchmarks.gpu_variants import Parts, Variant, graphed, variants
+from benchmarks.prepare import read_expected, write
+from benchmarks.turns import TOLERANCE
 from benchmarks.workloads import STEPS, Work
 from regrow.bench import machine
 from regrow.bench.stats import spread
 from regrow.files import atomic_write
 
 WORKLOADS = ("W1", "W2", "W2s5", "W3", "W4s5")
-USERS = (1, 4, 16, 64)
-ROUNDS, WARM_UP, SECONDS = 50, 5, 20.0
-
-
-@dataclass(frozen=True, eq=False)
-class Variant:
-    """One way of running an episode; `episode` takes host arrays and gives host outputs, one row per user."""
-
-    name: str
-    users: int
-    episode: Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-class Parts:
-    """A case on a device."""
-
-    def __init__(self, case: Case, device: str) -> None:
-        self.case, self.device = case, device
-        self.net: Net = build(case).to(device)
-        self.named = [(n, p) for n, p in self.net.named_parameters() if p.requires_grad]
-        self.moving: list[Tensor] = [p for _, p in self.named]
-        self.start = [p.detach().clone() for p in self.moving]
-
-    def steps(self, x: Tensor, y: Tensor) -> None:
-        """Five steps in place, from the start."""
-        with torch.no_grad():
-            torch._foreach_copy_(self.moving, self.start)
-        for _ in range(STEPS):
-            grads = torch.autograd.grad(cross_entropy(self.net(x), y), self.moving)
-            with torch.no_grad():
-                torch._foreach_add_(self.moving, grads, alpha=-self.case.rate)
-
-    def outputs(self, query: Tensor) -> Tensor:
-        """By the weights as they are."""
-        with torch.no_grad():
-            made: Tensor = self.net(query)
-        return made
-
-    def to(self, *arrays: Tensor) -> list[Tensor]:
-        """From pinned memory, without waiting for each."""
-        return [array.to(self.device, non_blocking=True) for array in arrays]
-
-
-def eager(parts: Parts) -> Variant:
-    """Kernel by kernel."""
-
-    def episode(x: Tensor, y: Tensor, query: Tensor) -> Tensor:
-        x, y, query = parts.to(x[0], y[0], query[0])
-        parts.steps(x, y)
-        return parts.outputs(query).cpu()[None]
-
-    return Variant("eager", 1, episode)
-
-
-def compiled(parts: Parts) -> Variant:
-    """One compiled graph per step."""
-    net, rate = parts.net, parts.case.rate
-    names = [name for name, _ in parts.named]
-
-    def loss(moving: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return cross_entropy(functional_call(net, moving, (x,)), y)
-
-    def step(moving: dict[str, Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        grads = grad(loss)(moving, x, y)
-        return {name: moving[name] - rate * grads[name] for name in moving}
-
-    fast = torch.compile(step, dynamic=False, fullgraph=True)
-    first = dict(zip(names, parts.start, strict=True))
-
-    def episode(x: Tensor, y: Tensor, query: Tensor) -> Tensor:
-        x, y, query = parts.to(x[0], y[0], query[0])
-        now = first
-        with torch.no_grad():
-            for _ in range(STEPS):
-                now = fast(now, x, y)
-            made: Tensor = functional_call(net, now, (query,)).cpu()[None]
-        return made
-
-    return Variant("torch.compile", 1, episode)
-
-
-def graphed(parts: Parts, queries: int) -> Variant:
-    """Everything between the copies as one CUDA graph."""
-    x, y = (torch.from_numpy(a).to(parts.device) for a in (parts.case.x, parts.case.y))
-    query = torch.from_numpy(parts.case.query[:queries]).to(parts.device)
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            parts.steps(x, y)
-            parts.outputs(query)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        parts.steps(x, y)
-        out = parts.outputs(query)
-
-    def episode(new_x: Tensor, new_y: Tensor, new_query: Tensor) -> Tensor:
-        x.copy_(new_x[0], non_blocking=True)
-        y.copy_(new_y[0], non_blocking=True)
-        query.copy_(new_query[0], non_blocking=True)
-        graph.replay()
-        return out.cpu()[None]
-
-    return Variant("CUDA graph", 1, episode)
-
-
-def batched(parts: Parts, users: int) -> Variant:
-    """Many users at once: one batch of tasks, weights of their own each."""
-    net, rate = parts.net, parts.case.rate
-    names = [name for name, _ in parts.named]
-    first = {n: s.expand(users, *s.shape) for n, s in zip(names, parts.start, strict=True)}
-
-    def forward(moving: dict[str, Tensor], x: Tensor) -> Tensor:
-        made: Tensor = functional_call(net, moving, (x,))
-        return made
-
-    def loss(moving: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return cross_entropy(forward(moving, x), y)
-
-    every, each = vmap(grad(loss)), vmap(forward)
-
-    def episode(x: Tensor, y: Tensor, query: Tensor) -> Tensor:
-        x, y, query = parts.to(x, y, query)
-        now = first
-        with torch.no_grad():
-            for _ in range(STEPS):
-                grads = every(now, x, y)
-                now = {name: now[name] - rate * grads[name] for name in now}
-            made: Tensor = each(now, query).cpu()
-        return made
-
-    return Variant(f"{users} users at once", users, episode)
-
-
-def variants(case: Case, device: str, queries: int) -> list[Callable[[], Variant]]:
-    """Makers, so that each has the device's memory to itself."""
-    made: list[Callable[[], Variant]] = [
-        lambda: eager(Parts(case, device)),
-        lambda: compiled(Parts(case, device)),
-    ]
-    if device == "cuda":
-        made.append(lambda: graphed(Parts(case, device), queries))
-    return made + [lambda n=n: batched(Parts(case, device), n) for n in USERS]
+# The board's counter of energy ticks some ten times a second, so that a variant runs for a second at least.
+ROUNDS, WARM_UP, LEAST, MOST = 50, 5, 1.0, 6.0
 
 
 class Meter:
@@ -212,14 +69,14 @@ class Meter:
 def measure(case: Case, make: Callable[[], Variant], device: str, queries: int) -> dict[str, Any]:
     """One variant: checked, then timed with one query each."""
     full = make()
-    wanted = read_expected(case.folder).logits
+    wanted = read_expected(case.folder)
     arrays = [torch.from_numpy(a) for a in (case.x, case.y, case.query)]
     users = full.users
     many = [a.expand(users, *a.shape).contiguous() for a in arrays]
     if full.name != "CUDA graph":
-        off = error(full.episode(*many)[0].double().numpy(), wanted)
+        off = wanted.error(full.episode(*many)[-1].double().numpy())
     else:
-        off = error(make_graph_check(case, device), wanted)
+        off = wanted.error(make_graph_check(case, device))
     if off > TOLERANCE:
         return {"name": full.name, "users": users, "status": "differs", "error": off}
     inputs = [many[0], many[1], many[2][:, :queries].contiguous()]
@@ -231,7 +88,7 @@ def measure(case: Case, make: Callable[[], Variant], device: str, queries: int) 
     meter = Meter(device)
     times: list[float] = []
     before, began = meter.joules(), time.perf_counter()
-    while len(times) < ROUNDS and time.perf_counter() - began < SECONDS:
+    while (spent := time.perf_counter() - began) < MOST and (len(times) < ROUNDS or spent < LEAST):
         at = time.perf_counter()
         full.episode(*inputs)  # ends with a copy to the host, which waits
         times.append((time.perf_counter() - at) * 1e3)
@@ -255,27 +112,56 @@ def make_graph_check(case: Case, device: str) -> np.ndarray[Any, np.dtype[np.flo
     return variant.episode(*arrays)[0].double().numpy()
 
 
-def run(names: Sequence[str], device: str, home: Path) -> dict[str, Any]:
-    """Every workload, dense, everything adaptable."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("gpu: found no CUDA device, expected one; --device cpu only tests the code")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+def run(
+    names: Sequence[str], device: str, home: Path, ends: float, keep: Callable[[list[dict[str, Any]]], None]
+) -> None:
+    """Every workload, dense, everything adaptable; `keep` gets what there is after each."""
     cases: list[dict[str, Any]] = []
     for name in names:
-        case = write(Work(name, "dense", "all"), home)
+        case = write(Work(name, "dense", "all"), home / "gpu", bundle=False)
         rows = []
-        for make in variants(case, device, 1):
+        for variant, make in variants(case, device, 1).items():
             try:
+                if time.monotonic() > ends:
+                    raise RuntimeError("no time was left; --seconds gives more")
                 rows.append(measure(case, make, device, 1))
             except (RuntimeError, NotImplementedError) as failure:
-                rows.append({"status": "refused", "reason": str(failure).splitlines()[0][:300]})
+                reason = (str(failure).splitlines() or [type(failure).__name__])[0][:300]
+                rows.append({"name": variant, "status": "refused", "reason": reason})
             print(f"gpu: {name}: {rows[-1]}", file=sys.stderr, flush=True)
             if device == "cuda":
                 torch.cuda.empty_cache()
         cases.append({"workload": name, "support": len(case.x), "variants": rows})
+        keep(cases)
+
+
+def training(device: str, learn2learn: Path | None) -> dict[str, Any]:
+    """Meta-training beside other ways to the same gradient; why not, where it does not run."""
+    words = [
+        "--device",
+        device,
+        "--rounds",
+        "5",
+        *(["--learn2learn", str(learn2learn)] if learn2learn else []),
+    ]
+    try:
+        from benchmarks import training_speed  # needs the trainer, which adaptation does not
+
+        return training_speed.record(training_speed.parser().parse_args(words))
+    except (ImportError, RuntimeError, SystemExit) as failure:
+        return {"refused": str(failure).splitlines()[0][:300]}
+
+
+def about(device: str) -> dict[str, Any]:
+    """The machine and its GPU."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit(
+            f"gpu: torch {torch.__version__} finds no CUDA device, expected an NVIDIA GPU with its driver "
+            "and a CUDA build of torch; --device cpu only tests the code"
+        )
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     gpu = torch.cuda.get_device_name() if device == "cuda" else None
-    about = {**machine.describe(), "gpu": gpu, "cuda": torch.version.cuda}
-    return {"format": 1, "device": device, "machine": about, "steps": STEPS, "cases": cases}
+    return {**machine.describe(), "gpu": gpu, "cuda": torch.version.cuda}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -285,13 +171,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("output", help="where the JSON goes, e.g. benchmarks/results/gpu.json")
+    parser.add_argument(
+        "output", nargs="?", default=str(RECORD), help=f"where the JSON goes (default: {RECORD})"
+    )
+    parser.add_argument("--everything", action="store_true", help="meta-training first, then adaptation")
+    parser.add_argument("--learn2learn", type=Path, metavar="FOLDER", help="unpacked source of its 0.2.0")
+    parser.add_argument("--seconds", type=float, default=420.0, help="begin nothing later (default: 420)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=WORKLOADS)
     parser.add_argument("--work", default="build/suite", type=Path, help="where cases are kept")
     args = parser.parse_args(argv)
-    made = run(args.only, args.device, args.work)
-    atomic_write(args.output, (json.dumps(made, indent=1) + "\n").encode())
+    ends = time.monotonic() + args.seconds
+    made = {"format": 1, "device": args.device, "machine": about(args.device), "steps": STEPS, "cases": []}
+
+    def keep(cases: list[dict[str, Any]]) -> None:
+        made["cases"] = cases
+        atomic_write(args.output, (json.dumps(made, indent=1) + "\n").encode())
+
+    if args.everything:
+        made["training"] = training(args.device, args.learn2learn)
+        print(f"gpu: training: {made['training']}", file=sys.stderr, flush=True)
+    run(args.only, args.device, args.work, ends, keep)
     return 0
 
 

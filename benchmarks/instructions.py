@@ -32,7 +32,7 @@ from regrow.errors import UnsupportedError
 ROOT = Path(__file__).resolve().parent.parent
 CASES = Path(__file__).with_name("cases")
 RECORD = Path(__file__).with_name("results") / "instructions.json"
-FORMAT, LIMIT = 1, 0.02
+FORMAT = 1
 WAYS, STEPS = 5, 5
 # Bundle -> samples it adapts to.
 SUPPORT = {"mlp-40-64-64-5": 25, "conv4-16-dense": 5, "conv4-16-pruned": 5}
@@ -109,16 +109,6 @@ def parse(text: str) -> tuple[str, int] | None:
     """What was counted and how many, from a file of callgrind's; None for the one it writes at the end."""
     trigger, total = _TRIGGER.search(text), _TOTAL.search(text)
     return (trigger[1], int(total[1])) if trigger and total else None
-
-
-def changes(old: dict[str, Any], new: dict[str, Any], limit: float = LIMIT) -> list[str]:
-    """What is not there on both sides, or differs by more than `limit`, in words."""
-    before, after = old["instructions"], new["instructions"]
-    said = [f"{name}: in one record only" for name in sorted(set(before) ^ set(after))]
-    for name in sorted(set(before) & set(after)):
-        if abs(after[name] - before[name]) > limit * before[name]:
-            said.append(f"{name}: {before[name]} -> {after[name]}, {after[name] / before[name] - 1:+.1%}")
-    return said
 
 
 def _count(library: str) -> None:

@@ -14,37 +14,60 @@ from benchmarks import case as cases
 from benchmarks.case import Arrays, Case
 from benchmarks.peers.regrow_engine import BUNDLE
 from benchmarks.peers.torch_net import Net, build
-from benchmarks.workloads import QUERIES, STEPS, WAYS, Work, Workload, parameters, prepared
-from regrow_exporter import export
+from benchmarks.workloads import (
+    QUERIES,
+    STEPS,
+    WAYS,
+    Work,
+    Workload,
+    moves,
+    parameters,
+    prepared,
+    prunable,
+)
 
 _NOISE = 0.7  # of a sample, beside the pattern of its class
 
 
+REFERENCE = "reference.npz"
+
+
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """Outputs after five steps, by torch in fp64; what torch loses in fp32 says how well defined they are."""
+    """Outputs before and after five steps, by torch in fp64; what torch loses in fp32 says how well defined
+    they are.
+    """
 
+    before: NDArray[np.float64]
     logits: NDArray[np.float64]
     torch_error: float
 
+    def error(self, found: NDArray[np.float64]) -> float:
+        """How far outputs are off at most, relative to what the steps changed at most. Relative to the
+        outputs themselves, a peer that moves nothing but the head would pass where steps are small.
+        """
+        return error(found, self.logits, self.before)
 
-def write(work: Work, home: Path) -> Case:
-    """The folder of a case, complete; one that is there is read."""
+
+def write(work: Work, home: Path, *, bundle: bool = True) -> Case:
+    """The folder of a case, complete, or without regrow's bundle; one that is there is read."""
     folder = home / work.name
-    if (folder / "expected.npz").exists():
+    if (folder / REFERENCE).exists():
         return cases.read(folder)
     case = make(work, folder)
     cases.write(case)
-    _export(case, work)
+    if bundle:
+        _export(case, work)
     found = expected(case)
-    np.savez(folder / "expected.npz", logits=found.logits, torch_error=np.asarray(found.torch_error))
+    arrays = {"before": found.before, "logits": found.logits, "torch_error": np.asarray(found.torch_error)}
+    np.savez(folder / REFERENCE, **arrays)  # type: ignore[arg-type]
     return case
 
 
 def read_expected(folder: Path) -> Expected:
     """What was written beside a case."""
-    with np.load(folder / "expected.npz", allow_pickle=False) as file:
-        return Expected(file["logits"], float(file["torch_error"]))
+    with np.load(folder / REFERENCE, allow_pickle=False) as file:
+        return Expected(file["before"], file["logits"], float(file["torch_error"]))
 
 
 def make(work: Work, folder: Path) -> Case:
@@ -55,11 +78,10 @@ def make(work: Work, folder: Path) -> Case:
     weights = {name: _initial(rng, name, shape) for name, shape in shapes.items()}
     kept: Arrays = {}
     if work.sparsity:
-        for name in weights:
-            if weights[name].ndim > 1 and not name.startswith("head."):
-                kept[name] = _kept(rng, shapes[name], work.sparsity)
-                weights[name] = weights[name] * kept[name]
-    moving = tuple(name for name in weights if _moves(name, work, what, kept))
+        for name in prunable(shapes):
+            kept[name] = _kept(rng, shapes[name], work.sparsity)
+            weights[name] = weights[name] * kept[name]
+    moving = tuple(name for name in weights if moves(name, work, what, kept))
     masks: Arrays = {}
     if work.chosen != "all":
         turn = work.chosen == "complement"
@@ -76,20 +98,6 @@ def _kept(rng: np.random.Generator, shape: tuple[int, ...], sparsity: float) -> 
     best = scores.reshape(len(scores), -1).max(1).reshape(-1, *[1] * (len(shape) - 1))
     kept: NDArray[np.bool_] = (scores >= sparsity) | (scores == best)
     return kept
-
-
-def _moves(name: str, work: Work, what: Workload, kept: Arrays) -> bool:
-    layer = name.partition(".")[0]
-    match work.chosen:
-        case "head":
-            return layer == "head"
-        case "last":
-            return layer == "head" or layer in what.last
-        case "norm+bias":
-            return "norm" in layer or name.endswith(".bias")
-        case "complement":
-            return layer == "head" or name in kept
-    return True
 
 
 def _initial(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -118,6 +126,8 @@ def _episode(
 
 
 def _export(case: Case, work: Work) -> None:
+    from regrow_exporter import export  # not needed where there is a GPU and nothing else
+
     kept = {name: torch.from_numpy(case.weights[name] != 0) for name in case.weights} if work.sparsity else {}
     pruned = {n: m for n, m in kept.items() if m.ndim > 1 and not n.startswith("head.")}
     update = {"kept": "kept", "complement": "pruned"}.get(
@@ -139,20 +149,20 @@ def _export(case: Case, work: Work) -> None:
 
 def expected(case: Case) -> Expected:
     """The reference, and what fp32 alone loses."""
-    exact = _logits(case, torch.float64)
-    return Expected(exact, error(_logits(case, torch.float32), exact))
+    before, exact = (_logits(case, torch.float64, steps) for steps in (0, STEPS))
+    return Expected(before, exact, error(_logits(case, torch.float32), exact, before))
 
 
-def error(found: NDArray[np.float64], exact: NDArray[np.float64]) -> float:
-    """The largest difference, relative to the largest output."""
-    return float(np.max(np.abs(found - exact)) / np.max(np.abs(exact)))
+def error(found: NDArray[np.float64], exact: NDArray[np.float64], before: NDArray[np.float64]) -> float:
+    """The largest difference, relative to the largest change."""
+    return float(np.max(np.abs(found - exact)) / np.max(np.abs(exact - before)))
 
 
-def _logits(case: Case, dtype: torch.dtype) -> NDArray[np.float64]:
+def _logits(case: Case, dtype: torch.dtype, steps: int = STEPS) -> NDArray[np.float64]:
     net: Net = build(case).to(dtype)
     named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
     x, y = torch.from_numpy(case.x).to(dtype), torch.from_numpy(case.y)
-    for _ in range(STEPS):
+    for _ in range(steps):
         grads = torch.autograd.grad(torch.nn.functional.cross_entropy(net(x), y), [p for _, p in named])
         with torch.no_grad():
             for (name, p), grad in zip(named, grads, strict=True):

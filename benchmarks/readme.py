@@ -1,8 +1,8 @@
-"""Write the README's tables of measured facts from recorded runs. No figure in them is typed by hand.
+"""Write the README's tables and docs/benchmarks.md from recorded runs. No figure in them is typed by hand.
 
 python -m benchmarks.readme --record demo/results.json   # keep a run, and measure what a demo does not
-python -m benchmarks.readme                              # write the table
-python -m benchmarks.readme --check                      # fail where the README differs from the record
+python -m benchmarks.readme                              # write the tables and the page
+python -m benchmarks.readme --check                      # fail where they differ from the records
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 
 from benchmarks.studies import page as studies
 from benchmarks.studies.study import RESULTS as STUDIES
-from benchmarks.suite_page import facts
+from benchmarks.suite_page import facts, markdown
 from benchmarks.suite_table import summary
 from regrow.demo.page import device, kilobytes, percent, pick, short, sparsity
 from regrow.demo.results import Peer, Results
@@ -27,8 +27,10 @@ README = ROOT / "README.md"
 RECORD = ROOT / "benchmarks" / "results" / "demo.json"
 MEASURED, PEERS, TOLD = "measured", "peers", "studies"
 SUITE = ROOT / "benchmarks" / "results" / "suite.json"
+THREADS = SUITE.with_name("suite_threads.json")  # of --threads all
+PAGE = ROOT / "docs" / "benchmarks.md"
 # Studies worth a place here, the first two that have a record; the page has all.
-STORIES = ("muscle", "speech", "drift")
+STORIES = ("muscle", "words", "drift")
 # Of the suite, what fits a first screen; the page has all.
 CASES = ("W1-dense-all", "W1-90-kept", "W2-dense-all", "W2-90-kept", "W4s5-dense-all", "W5s5-dense-all")
 
@@ -163,7 +165,7 @@ def record(source: Path) -> None:
 
 
 def main() -> int:
-    """Record, write or check; the exit code is 1 where the README is stale."""
+    """Record, write or check; the exit code is 1 where something is stale."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.readme", description=(__doc__ or "").split("\n")[0]
     )
@@ -177,18 +179,21 @@ def main() -> int:
             f"{RECORD}: not there, expected a kept run; make demo, then add --record demo/results.json"
         )
     kept: Record = json.loads(RECORD.read_text(encoding="utf-8"))
-    found = README.read_text(encoding="utf-8")
-    expected = insert(found, MEASURED, table(kept))
+    wanted = {README: insert(README.read_text(encoding="utf-8"), MEASURED, table(kept))}
     if SUITE.exists():
-        expected = insert(expected, PEERS, peers(json.loads(SUITE.read_text(encoding="utf-8"))))
+        suite = json.loads(SUITE.read_text(encoding="utf-8"))
+        threads = json.loads(THREADS.read_text(encoding="utf-8")) if THREADS.exists() else None
+        wanted[README] = insert(wanted[README], PEERS, peers(suite))
+        wanted[PAGE] = markdown(suite, threads)
     records = studies.recorded(STUDIES)
     if any(name in records for name in STORIES):
-        expected = insert(expected, TOLD, stories(records))
-    if args.check and found != expected:
-        print("README.md: a table differs from benchmarks/results; run `make readme`", file=sys.stderr)
-        return 1
-    if not args.check:
-        README.write_text(expected, encoding="utf-8")
+        wanted[README] = insert(wanted[README], TOLD, stories(records))
+    for path, text in wanted.items():
+        if args.check and path.read_text(encoding="utf-8") != text:
+            print(f"{path.name}: differs from benchmarks/results; run `make readme`", file=sys.stderr)
+            return 1
+        if not args.check:
+            path.write_text(text, encoding="utf-8")
     return 0
 
 

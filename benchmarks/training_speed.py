@@ -14,6 +14,7 @@ is imported from the unpacked source without the package's front.
 """
 
 import argparse
+import copy
 import json
 import statistics
 import sys
@@ -30,12 +31,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from regrow.bench.machine import describe
 from regrow.episodes import open_source
 from regrow.progress import track
 from regrow_trainer.backbones.conv4 import Conv4
 from regrow_trainer.batching import Workers
+from regrow_trainer.device import put
 from regrow_trainer.feed import draw
 from regrow_trainer.heap import settle
 from regrow_trainer.learner import Learner, Task, initial_params, make_learner
@@ -51,9 +54,9 @@ SAME = 1e-9  # relative distance of two gradients of one meta-batch in float64
 Gradient = Callable[[Task], Tensors]
 
 
-def ours(learner: Learner, params: Tensors, pool: Workers) -> Gradient:
+def ours(learner: Learner, params: Tensors, pool: Workers, device: torch.device) -> Gradient:
     """As `regrow train` does it."""
-    meta = learner.rule.meta(params)
+    meta = put(learner.rule.meta(params), device)
 
     def estimate(learner: Learner, task: Task) -> Outcome:
         return second_order(learner, learner.spread(params), learner.spread(meta), {}, task)
@@ -66,7 +69,7 @@ def plain_loop(module: nn.Module) -> Gradient:
 
     def gradient(tasks: Task) -> Tensors:
         params = dict(module.named_parameters())
-        total: Tensor = torch.zeros(())
+        total = next(iter(params.values())).new_zeros(())
         for support_x, support_y, query_x, query_y in zip(*tasks, strict=True):
             fast: dict[str, Tensor] = dict(params)
             for _ in range(STEPS):
@@ -111,13 +114,16 @@ def apart(a: Tensors, b: Tensors) -> float:
 def prepared(options: argparse.Namespace, dtype: torch.dtype) -> Iterator[tuple[dict[str, Gradient], Task]]:
     """All ways to the gradient of one meta-batch, in one precision."""
     torch.manual_seed(0)
+    device = torch.device(options.device)
     module = Conv4((1, 28, 28), 5, options.width, downsample=options.downsample).to(dtype)
     learner = make_learner(module, sgd(LR), ("*",), STEPS, "cross_entropy", "transductive")
     learner = replace(learner, rule_learns=False)  # nor do the others learn their rate
     tasks = draw(open_source("glyphs:train"), DATA, Input(), DATA.queries, 0, 0, TASKS)
-    tasks = Task(*(t.to(dtype) if t.is_floating_point() else t for t in tasks))
-    with Workers(learner, "auto", options.threads, options.chunk) as pool:
-        ways = {"regrow": ours(learner, initial_params(module), pool), "plain loop": plain_loop(module)}
+    tasks = put(Task(*(t.to(dtype) if t.is_floating_point() else t for t in tasks)), device)
+    with Workers(learner, "auto", options.threads, options.chunk, device=device) as pool:
+        params = put(initial_params(module), device)
+        module = copy.deepcopy(module).to(device)  # the others' own, which collects gradients
+        ways = {"regrow": ours(learner, params, pool, device), "plain loop": plain_loop(module)}
         if options.learn2learn is not None:
             ways["learn2learn"] = learn2learn(module, options.learn2learn)
         yield ways, tasks
@@ -132,32 +138,60 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     distance = {name: apart(grads, found["plain loop"]) for name, grads in found.items()}
     if max(distance.values()) > SAME:
         raise SystemExit(f"gradients differ: {distance}, expected at most {SAME}")
-    clock = time.process_time if options.threads == 1 else time.perf_counter
+    clock = time.process_time if options.threads == 1 and options.device == "cpu" else time.perf_counter
     with prepared(options, torch.float32) as (ways, tasks):
         spent: dict[str, list[float]] = {name: [] for name in ways}
+        with FlopCounterMode(display=False) as counted:
+            ways["plain loop"](tasks)
         for gradient in ways.values():
             gradient(tasks)
         for _ in track(range(options.rounds), "rounds"):
             for name, gradient in ways.items():
                 # A worker thread sets its own; the others' count is the process's.
                 torch.set_num_threads(options.threads)
+                _wait(options.device)
                 began = clock()
                 gradient(tasks)
+                _wait(options.device)
                 spent[name].append(clock() - began)
     others = [name for name in ways if name != "regrow"]
     ratios = {
         name: [theirs / own for theirs, own in zip(spent[name], spent["regrow"], strict=True)]
         for name in others
     }
-    return {
+    made = {
         "seconds": {name: statistics.median(times) for name, times in spent.items()},
         "times as fast as": {name: statistics.median(values) for name, values in ratios.items()},
         "range": {name: [min(values), max(values)] for name, values in ratios.items()},
         "gradient apart": distance,
+        "operations": counted.get_total_flops(),
     }
+    if options.device == "cuda":
+        rate = matrix_rate()
+        own = counted.get_total_flops() / statistics.median(spent["regrow"])
+        made |= {"matrix gflops": rate / 1e9, "of matrix rate": own / rate}
+    return made
 
 
-def main() -> None:
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def matrix_rate(size: int = 8192) -> float:
+    """Operations per second of a product of two matrices in fp32 on the GPU, the best of five."""
+    a, best = torch.randn(size, size, device="cuda"), 0.0
+    for _ in range(6):
+        _wait("cuda")
+        began = time.perf_counter()
+        a @ a
+        _wait("cuda")
+        best = max(best, 2.0 * size**3 / (time.perf_counter() - began))
+    return best
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -167,11 +201,20 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--chunk", type=int, default=32, help="tasks at a time on a thread")
     parser.add_argument("--downsample", default="stride", choices=("stride", "pool"))
-    options = parser.parse_args()
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    return parser
+
+
+def record(options: argparse.Namespace) -> dict[str, Any]:
+    """What was measured, and how."""
     setting = {key: value for key, value in vars(options).items() if key != "learn2learn"}
     setting |= {"tasks": TASKS, "steps": STEPS, "queries": DATA.queries, "way": 5, "shot": 1}
-    record = {"setting": setting, "results": measure(options), "machine": describe()}
-    sys.stdout.write(json.dumps(record, indent=1) + "\n")
+    return {"setting": setting, "results": measure(options), "machine": describe()}
+
+
+def main() -> None:
+    """Measure and print."""
+    sys.stdout.write(json.dumps(record(parser().parse_args()), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ the list in its own words, so that all run the same network without sharing a li
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 Layer = tuple[Any, ...]
@@ -210,13 +211,64 @@ def traced(layers: Layers, shape: Shape) -> Iterator[tuple[Layer, Shape, Shape]]
             yield layer, before, shape
 
 
+def prunable(shapes: dict[str, Shape]) -> list[str]:
+    """The weights that pruning takes from: all but the head's."""
+    return [name for name, shape in shapes.items() if len(shape) > 1 and not name.startswith("head.")]
+
+
+def moves(name: str, work: Work, what: Workload, pruned: Container[str]) -> bool:
+    """Whether a parameter adapts."""
+    layer = name.partition(".")[0]
+    match work.chosen:
+        case "head":
+            return layer == "head"
+        case "last":
+            return layer == "head" or layer in what.last
+        case "norm+bias":
+            return "norm" in layer or name.endswith(".bias")
+        case "complement":
+            return layer == "head" or name in pruned
+    return True
+
+
 def flops(layers: Layers, shape: Shape) -> int:
     """Operations of one sample's forward pass: two per multiply-add of the convolutions and linear layers."""
-    total = 0
-    for layer, before, after in traced(layers, shape):
-        match layer:
-            case ("conv", _, out, kernel, _, groups):
-                total += 2 * out * after[1] * after[2] * (before[0] // groups) * kernel**2
-            case ("linear", _, out):
-                total += 2 * out * before[0]
-    return total
+    return sum(_flops(*step) for step in traced(layers, shape))
+
+
+def _flops(layer: Layer, before: Shape, after: Shape) -> int:
+    match layer:
+        case ("conv", _, out, kernel, _, groups):
+            return int(2 * out * after[1] * after[2] * (before[0] // groups) * kernel**2)
+        case ("linear", _, out):
+            return int(2 * out * before[0])
+    return 0
+
+
+def least(work: Work) -> tuple[float, float]:
+    """What one adaptation cannot do without: operations, and bytes from and to memory.
+
+    Weights that are zero and stay zero take no part, layers before the first that adapts are run once, and
+    gradients are of what adapts and of what lies between it and the loss. Bytes: weights and samples once in,
+    what has changed once out. Norms, pooling and activations are left out of both.
+    """
+    what = prepared(work)
+    shapes = parameters(what.layers, what.shape)
+    pruned = prunable(shapes) if work.sparsity else []
+    left = 1 - work.sparsity
+    stays = work.chosen not in ("all", "complement")  # otherwise the zeros are gone after one step
+    moved, operations = False, 0.0
+    for layer, before, after in traced(what.layers, what.shape):
+        if len(layer) < 2 or layer[0] == "residual":
+            continue
+        weight = f"{layer[1]}.weight"
+        own = moves(weight, work, what, pruned)
+        share = left if stays and weight in pruned else 1.0
+        changed = {"kept": left, "complement": 1 - left}.get(work.chosen, 1.0) if weight in pruned else 1.0
+        forward = STEPS if moved or own else 1
+        gradients = STEPS * (share * moved + changed * own)
+        operations += what.support * _flops(layer, before, after) * (share * forward + gradients)
+        moved = moved or own or moves(f"{layer[1]}.bias", work, what, pruned)
+    sizes = {name: prod(shape) * (left if name in pruned else 1.0) for name, shape in shapes.items()}
+    out = sum(size for name, size in sizes.items() if moves(name, work, what, pruned))
+    return operations, 4 * (sum(sizes.values()) + out + what.support * prod(what.shape))

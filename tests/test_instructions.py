@@ -1,20 +1,18 @@
 """The native core takes no more instructions than recorded: the same on a busy machine, unlike a time."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import instructions as bench
+from regrow.cli import main
 
 if not bench.RECORD.exists():
     pytest.skip("no checkout: the record is not here", allow_module_level=True)
 
 RECORD: dict[str, Any] = json.loads(bench.RECORD.read_text(encoding="utf-8"))
-
-
-def record(**counts: int) -> dict[str, Any]:
-    return {"format": bench.FORMAT, "instructions": counts}
 
 
 def test_the_record_is_of_the_committed_cases() -> None:
@@ -28,12 +26,24 @@ def test_the_record_is_of_the_committed_cases() -> None:
     assert counts["conv4-16-pruned, adapt"] < 0.5 * counts["conv4-16-dense, adapt"]
 
 
-def test_a_change_beyond_the_limit_or_a_case_on_one_side_is_said() -> None:
-    old = record(a=1000, b=1000)
-    assert bench.changes(old, record(a=1020, b=980)) == []
-    assert bench.changes(old, record(a=1021, b=1000)) == ["a: 1000 -> 1021, +2.1%"]
-    assert bench.changes(old, record(a=1000, b=500)) == ["b: 1000 -> 500, -50.0%"]
-    assert bench.changes(old, record(a=1000, c=1)) == ["b: in one record only", "c: in one record only"]
+def compared(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> int:
+    """What `regrow bench compare` makes of two records: its exit code."""
+    paths = [folder / "old.json", folder / "new.json"]
+    for path, made in zip(paths, (old, new), strict=True):
+        path.write_text(json.dumps(made), encoding="utf-8")
+    return main(["bench", "compare", *map(str, paths)])
+
+
+def test_a_few_instructions_more_fail_the_comparison(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = RECORD["instructions"]
+    assert compared(tmp_path, RECORD, RECORD) == 0
+    slower = RECORD | {
+        "instructions": counts | {"conv4-16-dense, adapt": 1.021 * counts["conv4-16-dense, adapt"]}
+    }
+    assert compared(tmp_path, RECORD, slower) == 1
+    assert f"1 of {len(counts)} figures became worse" in capsys.readouterr().out
 
 
 def test_callgrinds_files_are_read() -> None:
@@ -42,7 +52,7 @@ def test_callgrinds_files_are_read() -> None:
     assert bench.parse("version: 1\ndesc: Trigger: Program termination\n\nsummary: 7\n") is None
 
 
-def test_counts_are_as_recorded() -> None:
+def test_counts_are_as_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if reason := bench.lacking():
         pytest.skip(f"cannot count here: {reason}")
     if bench.compiler() != RECORD["compiler"]:
@@ -50,6 +60,9 @@ def test_counts_are_as_recorded() -> None:
     found = bench.measure()
     if found["width"] != RECORD["width"]:
         pytest.skip(f"recorded with {RECORD['width']} kernels, here are {found['width']}")
-    changed = bench.changes(RECORD, found)
+    assert set(found["instructions"]) == set(RECORD["instructions"])
+    worse = compared(tmp_path, RECORD, found)
     # Fewer are as much a change: the record would no longer catch what is lost again.
-    assert changed == [], "python -m benchmarks.instructions benchmarks/results/instructions.json, if meant"
+    better = compared(tmp_path, found, RECORD)
+    remedy = "python -m benchmarks.instructions benchmarks/results/instructions.json, if meant"
+    assert (worse, better) == (0, 0), f"{capsys.readouterr().out}\n{remedy}"

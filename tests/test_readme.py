@@ -1,6 +1,7 @@
 """Every example of the README runs, and its table is the record's, not somebody's memory."""
 
 import importlib.util
+import json
 import re
 import shlex
 import subprocess
@@ -11,6 +12,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+
+from regrow.demo.page import sparsity
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -96,6 +99,35 @@ def test_links_lead_somewhere() -> None:
 
 def test_the_first_screen_is_short() -> None:
     assert len(README.splitlines()) <= 100
+
+
+def _versions(kind: str) -> set[str]:
+    """The versions that the project's own metadata name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return set(re.findall(r"\d+(?:\.\d+)+", str(project[kind])))
+
+
+def untraced(text: str) -> list[str]:
+    """Numbers that somebody typed: not of a generated table, a program, nor one of the sources below."""
+    text = re.sub(r"<!-- (\w+): begin -->.*?<!-- \1: end -->", "", text, flags=re.DOTALL)
+    text = re.sub(r"^```python\n.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"\]\([^)]*\)", "]", text)  # where links lead
+    record = json.loads((ROOT / "benchmarks" / "results" / "demo.json").read_text(encoding="utf-8"))
+    pruned = f"{sparsity(record['results']):.0%}".rstrip("%")
+    known = {f"{pruned} %", *_versions("requires-python")}
+    found = re.findall(r"(?<![\w.])\d[\d.,]*\d?(?: ?%|x\b)?", text)
+    words = re.findall(r"\b(?:twice|thrice|half|\w+ times|tenfold|faster|smaller|fastest|smallest)\b", text)
+    # "how many times as long the others take" introduces the table and claims nothing.
+    return [n for n in found if n not in known] + [w for w in words if w not in ("many times",)]
+
+
+def test_no_figure_of_the_readme_was_typed() -> None:
+    assert untraced(README) == []
+    assert untraced(README + "\nIt takes 3 ms, is 4x as quick and three times as small.") == [
+        "3",
+        "4x",
+        "three times",
+    ]
 
 
 def test_the_table_is_what_the_record_says() -> None:

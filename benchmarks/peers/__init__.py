@@ -50,7 +50,13 @@ def _interpreter(environment: str) -> Path | None:
 
 
 PEERS = (
-    Entry("regrow native", "regrow_engine", options=("native",), needs=("numpy",)),
+    Entry(
+        "regrow native",
+        "regrow_engine",
+        options=("native",),
+        needs=("numpy",),
+        note="the C core: one thread, however many there are",
+    ),
     Entry(
         "regrow onnx",
         "regrow_engine",
@@ -72,7 +78,7 @@ PEERS = (
         ("tuned", "cached"),
         note="tuned, with the features before the first adaptable layer computed once",
     ),
-    Entry("torch.compile", "torch_compile", "torch", note="one compiled graph per step"),
+    Entry("torch.compile", "torch_compile", "torch", ("tuned",), note="one compiled graph per step"),
     Entry("higher", "higher_loop", "torch", keeps_masks=False, note="the classic library for MAML in torch"),
     Entry("JAX jit", "jax_jit", "jax", note="one jitted step, channels last"),
     Entry(

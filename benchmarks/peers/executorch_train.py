@@ -58,11 +58,15 @@ class Training:
                 grads[name].mul_(mask)
             self.optimizer.step(grads)
 
-    def predict(self, query: NDArray[Any]) -> NDArray[Any]:
+    def laid(self, query: NDArray[Any]) -> Any:
+        """As torch has them."""
         import torch
 
+        return torch.from_numpy(query)
+
+    def predict(self, query: Any) -> NDArray[Any]:
         now = self.weights | {name.removeprefix("net."): value for name, value in self.named.items()}
-        inputs = [torch.from_numpy(query), *(now[name] for name in self.case.weights)]
+        inputs = [query, *(now[name] for name in self.case.weights)]
         made: NDArray[Any] = self.predicting[len(query)].forward(inputs)[0].numpy().copy()
         return made
 
@@ -119,4 +123,4 @@ def make(case: Case) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Peer(imports, Training), make=make))
+    raise SystemExit(main(Peer(imports, Training, Training.laid), make=make))

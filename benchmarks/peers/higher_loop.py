@@ -38,13 +38,13 @@ class Higher(Eager):
                 optimizer.step(cross_entropy(net(self.x), self.y))
             self.now = net
 
-    def predict(self, query: NDArray[Any]) -> NDArray[Any]:
+    def predict(self, query: Any) -> NDArray[Any]:
         import torch
 
         with torch.no_grad():
-            made: NDArray[Any] = self.now(torch.from_numpy(query)).detach().numpy()
+            made: NDArray[Any] = self.now(query).detach().numpy()
         return made
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Peer(imports, Higher)))
+    raise SystemExit(main(Peer(imports, Higher, Higher.laid)))

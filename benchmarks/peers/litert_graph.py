@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,10 +54,33 @@ def _pool(x: Tensor) -> Any:
         return tf.reshape(spread, [n, 2 * rows, 2 * columns, channels])
 
     def grad(dy: Tensor) -> Tensor:
-        # Equal values are only there where a ReLU cut, and its own gradient is zero there.
+        # With whole filters, equal values are only there where a ReLU cut, and its own gradient is zero.
         chosen = tf.cast(tf.equal(x[:, : 2 * rows, : 2 * columns, :], up(y)), tf.float32)
         left = [[0, 0], [0, height - 2 * rows], [0, width - 2 * columns], [0, 0]]
         return tf.pad(chosen * up(dy), left)
+
+    return y, grad
+
+
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def _pool_first(x: Tensor) -> Any:
+    """The same where values may tie, in an eighth more time of the whole step."""
+    n, height, width, channels = (int(side) for side in x.shape)
+    rows, columns = height // 2, width // 2
+    y = tf.nn.max_pool2d(x, 2, 2, "VALID")
+
+    def grad(dy: Tensor) -> Tensor:
+        # The first of equal values has it, as elsewhere: a filter with few weights sees nothing but padding
+        # along an edge, and makes the same of it everywhere.
+        free, parts = tf.ones_like(dy), []
+        for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            corner = x[:, i : 2 * rows : 2, j : 2 * columns : 2, :]
+            chosen = free * tf.cast(tf.equal(corner, y), tf.float32)
+            free -= chosen
+            parts.append(tf.reshape(chosen * dy, [n * rows, 1, columns, 1, channels]))
+        top, bottom = tf.concat(parts[:2], 3), tf.concat(parts[2:], 3)
+        image = tf.reshape(tf.concat([top, bottom], 1), [n, 2 * rows, 2 * columns, channels])
+        return tf.pad(image, [[0, 0], [0, height - 2 * rows], [0, width - 2 * columns], [0, 0]])
 
     return y, grad
 
@@ -82,14 +106,14 @@ def _norm(x: Tensor, gain: Tensor, shift: Tensor) -> Any:
     return normed * gain + shift, grad
 
 
-def _apply(layer: Layer, p: dict[str, Tensor], x: Tensor) -> Tensor:
+def _apply(layer: Layer, p: dict[str, Tensor], x: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
     match layer:
         case ("residual", main, short):
             a = b = x
             for inner in main:
-                a = _apply(inner, p, a)
+                a = _apply(inner, p, a, pool)
             for inner in short:
-                b = _apply(inner, p, b)
+                b = _apply(inner, p, b, pool)
             return a + b
         case ("conv", name, _, _, stride, groups):
             if stride > 1 or groups > 1:
@@ -104,7 +128,7 @@ def _apply(layer: Layer, p: dict[str, Tensor], x: Tensor) -> Tensor:
         case ("relu",):
             return _relu(x)
         case ("pool",):
-            return _pool(x)
+            return pool(x)
         case ("mean",):
             return tf.reduce_mean(x, [1, 2])
         case ("flatten",):
@@ -122,6 +146,8 @@ class _Model(tf.Module):  # type: ignore[misc]
     def __init__(self, case: Case) -> None:
         super().__init__()
         self.case = case
+        sparse = any((array == 0).any() for array in case.weights.values())
+        self.pool = _pool_first if sparse else _pool
         self.start = {name: _laid(array) for name, array in case.weights.items()}
         self.moving = {
             name: tf.Variable(self.start[name], name=name.replace(".", "_")) for name in case.moving
@@ -134,7 +160,7 @@ class _Model(tf.Module):  # type: ignore[misc]
 
     def _forward(self, p: dict[str, Tensor], x: Tensor) -> Tensor:
         for layer in self.case.layers:
-            x = _apply(layer, p, x)
+            x = _apply(layer, p, x, self.pool)
         return x
 
     def train(self, x: Tensor, t: Tensor) -> dict[str, Tensor]:

@@ -40,11 +40,15 @@ class Signatures:
         for _ in range(steps):
             self.train(x=self.x, t=self.hot)
 
-    def predict(self, query: NDArray[Any]) -> NDArray[Any]:
+    def laid(self, query: NDArray[Any]) -> NDArray[Any]:
+        """Channels last."""
+        return _laid(query)
+
+    def predict(self, query: Any) -> NDArray[Any]:
         count = len(query)
         if count not in self.predicting:
             self.predicting[count] = self.signature(f"predict{count}")
-        made: NDArray[Any] = self.predicting[count](x=_laid(query))["logits"]
+        made: NDArray[Any] = self.predicting[count](x=query)["logits"]
         return made
 
     def artifact_bytes(self) -> int:
@@ -63,4 +67,4 @@ def make(case: Case) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Peer(imports, Signatures), make=make))
+    raise SystemExit(main(Peer(imports, Signatures, Signatures.laid), make=make))

@@ -25,7 +25,7 @@ class Training:
     """A module of MNN's own layers; weights go in by `load_parameters`, which copies."""
 
     def __init__(self, case: Case, options: list[str]) -> None:
-        from MNN import nn, optim
+        from MNN import expr, nn, optim
 
         every, head = set(case.weights), {name for name in case.weights if name.startswith("head.")}
         if set(case.moving) not in (every, head):
@@ -52,6 +52,7 @@ class Training:
         target = self.net if len(self.moved) > 1 else self.parts["head"]
         self.make_optimizer: Callable[[], Any] = lambda: optim.SGD(target, case.rate, 0.0, 0.0)
         self.optimizer = self.make_optimizer()
+        self.x, self.hot = self.laid(case.x), expr.one_hot(_value(case.y.astype(np.int32)), WAYS, 1.0, 0.0)
 
     def _put(self, names: list[str], *, keep: bool = False) -> None:
         self.alive = [*self.alive, []] if keep else [self.alive[0], *self.alive[1:][-3:], []]
@@ -89,14 +90,19 @@ class Training:
             case ("pool",):
                 return expr.max_pool(x, [2, 2], [2, 2])
             case ("mean",):
-                return _flat(expr.reduce_mean(expr.convert(x, expr.NCHW), [2, 3], True))
+                return _mean(x)
             case ("flatten",):
                 return _flat(x)
+            case ("conv", name, _, kernel, stride, _) if stride > 1:
+                half = [kernel // 2] * 2
+                padded = expr.pad(expr.convert(x, expr.NCHW), [[0, 0], [0, 0], half, half])
+                return self.parts[name].forward(expr.convert(padded, expr.NC4HW4))
             case (_, name, *_):
                 return self.parts[name].forward(x)
         raise NotImplementedError(f"layer {layer!r}")
 
-    def _input(self, x: NDArray[Any]) -> Any:
+    def laid(self, x: NDArray[Any]) -> Any:
+        """In its own layout of channels by fours."""
         from MNN import expr
 
         return expr.convert(_value(x), expr.NC4HW4) if x.ndim == 4 else _value(x)
@@ -109,17 +115,14 @@ class Training:
         from MNN import expr, nn
 
         self.net.train(True)
-        x, self.labels = self._input(self.case.x), self.case.y.astype(np.int32)
-        hot = expr.one_hot(_value(self.labels), WAYS, 1.0, 0.0)
         for _ in range(steps):
-            loss = nn.loss.cross_entropy(expr.softmax(self.net.forward(x), 1), hot)
+            loss = nn.loss.cross_entropy(expr.softmax(self.net.forward(self.x), 1), self.hot)
             if not self.optimizer.step(loss):
                 raise NotImplementedError("its optimizer did not step, and does not say why")
 
-    def predict(self, query: NDArray[Any]) -> NDArray[Any]:
+    def predict(self, query: Any) -> NDArray[Any]:
         self.net.train(True)
-        self.query = self._input(query)
-        self.out = self.net.forward(self.query)  # alive while numpy copies from it
+        self.out = self.net.forward(query)  # alive while numpy copies from it
         return np.array(self.out.read(), copy=True)
 
     def artifact_bytes(self) -> int:
@@ -136,12 +139,11 @@ def _modules(case: Case) -> Any:
     for layer, before, _ in traced(case.layers, case.shape):
         match layer:
             case ("conv", name, out, kernel, stride, groups):
-                # Its other way of padding ignores the padding it is given.
-                same = expr.Padding_Mode.SAME
-                if stride > 1 and any(side % stride == 0 for side in before[1:]):
-                    raise NotImplementedError("its convolution pads a strided image on one side only")
-                sides = ([kernel] * 2, [stride] * 2, [kernel // 2] * 2, [1, 1])
-                yield name, nn.conv(before[0], out, *sides, groups > 1, False, same)
+                # What it pads by itself lies on one side of a strided image; its other way of padding ignores
+                # the padding it is given. So images are padded beforehand there.
+                mode = expr.Padding_Mode.VALID if stride > 1 else expr.Padding_Mode.SAME
+                sides = ([kernel] * 2, [stride] * 2, [0 if stride > 1 else kernel // 2] * 2, [1, 1])
+                yield name, nn.conv(before[0], out, *sides, groups > 1, False, mode)
             case ("norm", name):
                 yield name, nn.batch_norm(before[0], 4, 0.9, 1e-5)
             case ("linear", name, out):
@@ -159,6 +161,14 @@ def _value(array: NDArray[Any]) -> Any:
     return made
 
 
+def _mean(x: Any) -> Any:
+    """Over the image, as pooling: its own mean passes no gradient on, without a word. Width first."""
+    from MNN import expr
+
+    sides = [x.shape[3], x.shape[2]]
+    return _flat(expr.avg_pool(x, sides, sides))
+
+
 def _flat(x: Any) -> Any:
     from MNN import expr
 
@@ -166,4 +176,4 @@ def _flat(x: Any) -> Any:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Peer(imports, Training)))
+    raise SystemExit(main(Peer(imports, Training, Training.laid)))

@@ -76,9 +76,10 @@ def write(case: Case, step: Path, forward: Path, about: Path) -> None:
     as_onnxsim_takes_it(graph)
     made = onnxsim.compile_training_loop(graph, "loss", moving, optimizer=_plain()).step_graph
     onnx.save(made.model, str(step))
-    with torch.no_grad():  # equal tensors would become one; what moves is fed
-        for p in spelled.parameters():
-            p.normal_()
+    with torch.no_grad():  # equal tensors would become one; what moves is fed, so its values do not matter
+        for name, p in spelled.named_parameters():
+            if name in case.moving:
+                p.normal_()
     batch = torch.export.Dim("batch", min=1)
     program = torch.onnx.export(
         _Outputs(spelled),

@@ -62,11 +62,14 @@ class Loop:
             found = dict(zip(self.outputs, made, strict=True))
             self.now = {name: found[output] for name, output in self.state.items()}
 
-    def predict(self, query: NDArray[Any]) -> NDArray[Any]:
+    def laid(self, query: NDArray[Any]) -> Any:
+        """As a value of the runtime."""
         import onnxruntime as ort
 
-        feeds = {name: self.now[name] for name in self.inputs}
-        feeds["x"] = ort.OrtValue.ortvalue_from_numpy(query)
+        return ort.OrtValue.ortvalue_from_numpy(query)
+
+    def predict(self, query: Any) -> NDArray[Any]:
+        feeds = {name: self.now[name] for name in self.inputs} | {"x": query}
         made: NDArray[Any] = self.forward.run_with_ort_values(["logits"], feeds)[0].numpy()
         return made
 
@@ -82,4 +85,4 @@ def make(case: Case) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Peer(imports, Loop), make=make))
+    raise SystemExit(main(Peer(imports, Loop, Loop.laid), make=make))

@@ -54,5 +54,10 @@ def load(case: Case, options: list[str]) -> Session:
     return Session(case, options)
 
 
+def about(subject: Session) -> dict[str, int]:
+    """The plan's figure, beside what is measured."""
+    return {"planned_bytes": subject.model.peak_bytes(len(subject.case.x))}
+
+
 if __name__ == "__main__":
-    raise SystemExit(main(Peer(imports, load)))
+    raise SystemExit(main(Peer(imports, load, about=about)))

@@ -3,7 +3,8 @@
 `python -m benchmarks.peers.NAME CASE make` writes what has to be made ahead of time, where there is such a
 thing. `python -m benchmarks.peers.NAME CASE [OPTION ...]` goes the whole way once, unasked (import, load,
 adapt, predict one query), and says so on stdout. Then it answers a line of JSON per line of stdin: `adapt N`,
-`predict N`, `logits`, `memory`, `quit`. Weights are put back before each adaptation, and that is not timed.
+`predict N`, `logits`, `quit`. Weights are put back before each adaptation, and that is not timed; nor is
+laying samples out as the framework wants them, which an application does where they arise.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.case import Case, read
+from benchmarks.peers.counters import Instructions, allocations
 from benchmarks.workloads import QUERIES, STEPS
 from regrow.bench import memory
 
@@ -34,8 +37,8 @@ class Subject(Protocol):
         """So many steps on the support set."""
         ...
 
-    def predict(self, query: NDArray[np.float32]) -> NDArray[Any]:
-        """Outputs by the adapted weights."""
+    def predict(self, query: Any) -> NDArray[Any]:
+        """Outputs by the adapted weights, of queries that are laid out."""
         ...
 
     def artifact_bytes(self) -> int:
@@ -43,11 +46,24 @@ class Subject(Protocol):
         ...
 
 
-class Peer:
-    """A subject and what it imports, so that the cost of importing is known apart."""
+def _as_they_are(subject: Any, query: NDArray[np.float32]) -> Any:
+    return query
 
-    def __init__(self, imports: Callable[[], None], load: Callable[[Case, list[str]], Subject]) -> None:
-        self.imports, self.load = imports, load
+
+def _nothing(subject: Any) -> dict[str, int]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A subject and what it imports, so that the cost of importing is known apart; how it wants its queries,
+    and what else it knows of itself.
+    """
+
+    imports: Callable[[], None]
+    load: Callable[[Case, list[str]], Subject]
+    laid: Callable[[Any, NDArray[np.float32]], Any] = _as_they_are
+    about: Callable[[Any], dict[str, int]] = _nothing
 
 
 def main(peer: Peer, make: Callable[[Case], None] | None = None) -> int:
@@ -60,28 +76,31 @@ def main(peer: Peer, make: Callable[[Case], None] | None = None) -> int:
     _pin()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # some frameworks print on stdout
-    floor, began = memory.resident(), time.process_time()
+    counter = Instructions()  # before the imports: threads that they start are counted with it
+    floor, began, allocated = memory.resident(), time.process_time(), allocations()
     try:
         peer.imports()
         imported, took = memory.resident(), time.process_time() - began
+        allocated.mark()
         case = read(folder)
         subject = peer.load(case, options)
+        queries = {n: peer.laid(subject, case.query[:n]) for n in (1, QUERIES)}
         subject.reset()
         subject.adapt(STEPS)
-        adapted = memory.peak()
-        subject.predict(case.query[:1])
-        first = memory.peak()
+        subject.predict(queries[1])
+        first, most = memory.peak(), allocated.most()
     except NotImplementedError as refusal:
         _say(out, {"refused": str(refusal)})
         return 2
     facts = {"floor_bytes": floor, "imported_bytes": imported, "import_cpu_ms": took * 1e3}
-    facts |= {"adapted_bytes": adapted, "peak_bytes": first, "cpu_ms": time.process_time() * 1e3}
-    _say(out, {"ready": True, **facts, "artifact_bytes": subject.artifact_bytes()})
+    facts |= {"peak_bytes": first, "cpu_ms": time.process_time() * 1e3}
+    facts |= {} if most is None else {"allocated_bytes": most}
+    _say(out, {"ready": True, **facts, **peer.about(subject), "artifact_bytes": subject.artifact_bytes()})
     for line in sys.stdin:
         words = line.split()
         if words == ["quit"]:
             break
-        _say(out, _answer(subject, case, words))
+        _say(out, _answer(subject, queries, words, counter))
     return 0
 
 
@@ -96,27 +115,30 @@ def _pin() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
-def _answer(subject: Subject, case: Case, words: list[str]) -> Mapping[str, Any]:
+def _answer(
+    subject: Subject, queries: Mapping[int, Any], words: list[str], counter: Instructions
+) -> Mapping[str, Any]:
     match words:
         case ["adapt", steps]:
             subject.reset()
-            return _timed(lambda: subject.adapt(int(steps)))
+            return _timed(lambda: subject.adapt(int(steps)), counter)
         case ["predict", count]:
-            return _timed(lambda: subject.predict(case.query[: int(count)]))
+            return _timed(lambda: subject.predict(queries[int(count)]), counter)
         case ["logits"]:
             subject.reset()
             subject.adapt(STEPS)
-            return {"logits": np.asarray(subject.predict(case.query[:QUERIES]), np.float64).tolist()}
-        case ["memory"]:
-            return {"peak_bytes": memory.peak()}
+            return {"logits": np.asarray(subject.predict(queries[QUERIES]), np.float64).tolist()}
     return {"refused": f"unknown request {' '.join(words)!r}"}
 
 
-def _timed(work: Callable[[], object]) -> dict[str, float]:
+def _timed(work: Callable[[], object], counter: Instructions) -> dict[str, float]:
+    before = counter.read()
     wall, processor = time.perf_counter(), time.process_time()
     work()
     processor, wall = time.process_time() - processor, time.perf_counter() - wall
-    return {"ms": wall * 1e3, "cpu_ms": processor * 1e3}
+    made = {"ms": wall * 1e3, "cpu_ms": processor * 1e3}
+    after = counter.read()
+    return made if before is None or after is None else made | {"instructions": after - before}
 
 
 def _say(out: Any, message: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The suite of peers: what it asks of them, what it makes of their answers, and one short run."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -15,7 +16,9 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
 from benchmarks import case as cases
-from benchmarks import figures, prepare, suite, suite_page, suite_table
+from benchmarks import figures, prepare, suite, suite_page, suite_table, turns
+from benchmarks.gpu_variants import variants
+from benchmarks.origin import sources
 from benchmarks.peers import PEERS, Entry
 from benchmarks.peers.torch_eager import Eager
 from benchmarks.peers.torch_net import Net
@@ -88,11 +91,33 @@ def test_the_usual_loop_agrees_with_the_reference(small: cases.Case) -> None:
     assert wanted.torch_error < 1e-5
     peer = Eager(small, ["tuned"])
     peer.adapt(5)
-    assert prepare.error(peer.predict(small.query).astype(np.float64), wanted.logits) < 1e-5
+    assert wanted.error(peer.predict(peer.laid(small.query)).astype(np.float64)) < 1e-5
     # What the check is there for: one step less, or a rate of another, is no such result.
     peer.reset()
     peer.adapt(4)
-    assert prepare.error(peer.predict(small.query).astype(np.float64), wanted.logits) > suite.TOLERANCE
+    assert wanted.error(peer.predict(peer.laid(small.query)).astype(np.float64)) > turns.TOLERANCE
+
+
+def test_a_peer_that_moves_the_head_alone_is_found_out(tmp_path: Path) -> None:
+    """In small steps the outputs hardly change, so that an error relative to them would be small, too."""
+    case = prepare.make(Work("W5s5", "dense", "all"), tmp_path)
+    wanted = prepare.expected(case)
+    peer = Eager(replace(case, moving=("head.weight", "head.bias")), [])
+    peer.adapt(5)
+    found = peer.predict(peer.laid(case.query)).astype(np.float64)
+    assert np.max(np.abs(found - wanted.logits)) < 0.01 * np.max(np.abs(wanted.logits))
+    assert wanted.error(found) > turns.TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["eager", "4 users at once"])
+def test_what_a_gpu_is_asked_is_the_same_adaptation(name: str, tmp_path: Path) -> None:
+    case = prepare.write(Work("W4s5", "dense", "all"), tmp_path, bundle=False)
+    variant = variants(case, "cpu", 75)[name]()
+    assert variant.name == name
+    arrays = [torch.from_numpy(a).expand(variant.users, *a.shape) for a in (case.x, case.y, case.query)]
+    found = variant.episode(*arrays)
+    assert len(found) == variant.users
+    assert prepare.read_expected(case.folder).error(found[-1].double().numpy()) < 1e-5
 
 
 def test_kept_weights_alone_move(small: cases.Case) -> None:
@@ -156,10 +181,35 @@ def test_a_short_run_measures_who_is_there_and_names_who_is_not(result: dict[str
         assert fact["adapt_ms"]["count"] == 3
         assert 0 < fact["step_ms"]["p50"] < fact["cold_ms"]["median"]
         assert fact["above_floor_bytes"]["median"] > 1e6
+        assert fact["again_ms"]["count"] == 3
         assert fact["artifact_bytes"] > 1000
     assert case["ratios"]["PyTorch eager / regrow onnx"]["adapt_ms_cpu"]["count"] == 3
     assert result["ceilings"]["gemm_gflops"] > 0
     assert result["machine"]["cpu"]
+    assert result["cases"][0]["sources"] == sources()
+    assert result["command"].startswith("python -m benchmarks.suite ")
+    assert case["peers"]["regrow onnx"]["planned_bytes"] > 0
+
+
+def test_a_result_of_other_code_is_gone_on_with_only_when_asked(
+    result: dict[str, Any], tmp_path: Path
+) -> None:
+    made = json.loads(json.dumps(result))
+    path = tmp_path / "out.json"
+    settings = argparse.Namespace(suite="short", threads=1, command=made["command"], mixed=False)
+
+    def resumed(**changed: Any) -> Any:
+        path.write_text(json.dumps(made), encoding="utf-8")
+        return suite._resumed(path, argparse.Namespace(**vars(settings) | changed), sources())
+
+    made["machine"]["commit"] = "another, with the same code"
+    assert resumed() == made
+    made["cases"][0]["sources"] = "other"
+    with pytest.raises(SystemExit, match="W4s5-dense-all: measured by other code"):
+        resumed()
+    assert len(resumed(mixed=True)["cases"]) == 1
+    with pytest.raises(SystemExit, match="expected short on 2"):
+        resumed(threads=2)
 
 
 def test_the_page_shows_every_peer_and_escapes_what_it_shows(result: dict[str, Any]) -> None:
@@ -184,4 +234,4 @@ def test_a_noisy_machine_gets_fewer_digits() -> None:
 
 def test_an_entry_that_is_not_installed_says_how_to_get_it(tmp_path: Path) -> None:
     entry = Entry("ghost", "mnn_train", "mnn")
-    assert suite.missing(entry) in (None, "python -m benchmarks.setup_peers mnn")
+    assert turns.missing(entry) in (None, "python -m benchmarks.setup_peers mnn")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,8 @@ from regrow.cli.command import importable
 from regrow.errors import RegrowError
 
 # One thread each: a device has few cores, and a pool that spins would slow its peers down.
-ONE_THREAD: Mapping[str, str] = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+ONE_THREAD: Mapping[str, str] = dict.fromkeys(THREADS, "1")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,15 @@ class RefusedError(RegrowError):
 class Child:
     """A running subject. Leaving the `with` block ends it."""
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        patience: float | None = None,
+    ) -> None:
+        """A process that has said nothing after `patience` seconds is ended: TimeoutError."""
         self.name = name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         began = time.perf_counter()
@@ -64,6 +74,12 @@ class Child:
             env=os.environ | environment,
             text=True,
         )
+        out = self._process.stdout
+        if patience is not None and out is not None and not select.select([out], [], [], patience)[0]:
+            self._process.kill()
+            self._process.wait()
+            self.close()
+            raise TimeoutError(f"bench: {name}: said nothing for {patience} s; give it more patience")
         self.first = self._read()
         self.cold_ms = (time.perf_counter() - began) * 1e3
 
