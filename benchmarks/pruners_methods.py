@@ -31,6 +31,13 @@ METHODS: dict[str, Method] = {
     "ANP": Method({"pruner": "anp", "args": {"tasks": 64}}),
     "ANP, not repaired": Method({"pruner": "anp", "args": {"tasks": 64, "repair": False}}, at=(0.85,)),
     "ANP, global": Method({"pruner": "anp", "args": {"tasks": 64}, "scope": "global"}, at=(0.85, 0.95)),
+    "ANP, first layer whole": Method(
+        {"pruner": "anp", "args": {"tasks": 64}, "spare": ["blocks.0.*"]}, at=(0.85,)
+    ),
+    "L-OBS, first layer whole": Method(
+        {"pruner": "l-obs", "args": {"tasks": 64}, "spare": ["blocks.0.*"]}, at=(0.85,)
+    ),
+    "magnitude, first layer whole": Method({"pruner": "magnitude", "spare": ["blocks.0.*"]}, at=(0.85,)),
     "Fisher, global": Method({"pruner": "fisher", "scope": "global"}, at=(0.85, 0.95)),
     "Meta-LTH": Method(
         {"pruner": "magnitude", "schedule": "oneshot", "rewind": True},

@@ -1,6 +1,7 @@
 """docs/pruning.md and its pictures from the recorded benchmark. No figure in them is typed by hand."""
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from regrow.files import atomic_write
 from regrow_trainer.svg import INK, LINE, MUTED, Axis, axes, document, text, ticks
 
 PAGE, CURVES, MAPS = "pruning.md", "pruning-accuracy.svg", "pruning-layers.svg"
+LONG, WIDE = "pruners_long.json", "pruners_wide.json"
 _BEGIN, _END = "<!-- measured -->", "<!-- end of what was measured -->"
 _COLOURS = ("#0b7a70", "#b4451f", "#3b5bdb", "#8591a3", "#9c36b5", "#c08a00")
 _CELL = 3
@@ -21,12 +23,19 @@ _GOAL = 0.01  # what ANP may lose at 85 %
 Rows = Mapping[str, Mapping[str, Any]]
 
 
-def write_page(record: Mapping[str, Any], docs: Path) -> None:
-    """Replace what was measured in the page, and draw the pictures beside it."""
+def write_page(record: Mapping[str, Any], docs: Path, others: Path) -> None:
+    """Replace what was measured in the page, and draw the pictures beside it.
+
+    A record of longer training and one of a wide network are taken from `others` where they are there.
+    """
     page = (docs / PAGE).read_text(encoding="utf-8")
     before, rest = page.split(_BEGIN)
     after = rest.split(_END)[1]
-    atomic_write(docs / PAGE, f"{before}{_BEGIN}\n{measured(record)}{_END}{after}".encode())
+    told = measured(record)
+    for name, section in ((LONG, longer), (WIDE, widest)):
+        if (others / name).exists():
+            told += section(json.loads((others / name).read_text(encoding="utf-8")))
+    atomic_write(docs / PAGE, f"{before}{_BEGIN}\n{told}{_END}{after}".encode())
     atomic_write(docs / CURVES, curves(record["rows"]).encode())
     atomic_write(docs / MAPS, maps(record["rows"]).encode())
 
@@ -58,6 +67,51 @@ def measured(record: Mapping[str, Any]) -> str:
         f"![kernels]({MAPS})\n\n",
     ]
     return "".join(parts)
+
+
+def longer(record: Mapping[str, Any]) -> str:
+    """What more retraining makes of some of the rows."""
+    rows, settings = record["rows"], record["settings"]
+    at = sorted({r["sparsity"] for r in rows.values()} - {0.0})
+    return (
+        f"### Longer\n\n{settings['base']} meta-iterations before, {settings['retrain']} after pruning began "
+        f"for every row, {settings['episodes']} episodes; dense {_percent(rows['dense'])} %. Accuracy, %:\n\n"
+        + _table(rows, at, lambda r: f"{_percent(r)} ± {100 * r['half_width']:.1f}")
+        + "\nPoints against the dense network:\n\n"
+        + _table(rows, at, lambda r: _gap(r, "dense"))
+        + "\nAgainst magnitude and L-OBS on many tasks, with the same retraining:\n\n"
+        + _rivals(rows)
+        + f"\n{_verdict(rows)}\n\n"
+        + _costs(rows)
+        + "\n"
+    )
+
+
+def widest(record: Mapping[str, Any]) -> str:
+    """What pruning takes where layers are wide, from training to a verified bundle."""
+    settings, machine, rounds = record["settings"], record["machine"], record["rounds"]
+    gone = 1 - sum(r["kept"] for r in record["layers"]) / record["weights"]
+    whole = 8 * (record["widest"] + 1) ** 2
+    lines = [
+        [f"{r['sparsity']:.0%}", f"{r['seconds']:.0f} s", human_bytes(r["held_bytes"]),
+         human_bytes(r["grown_bytes"])]
+        for r in rounds
+    ]  # fmt: skip
+    dense, pruned = (
+        f"{_percent(record[name])} ± {100 * record[name]['half_width']:.1f} %" for name in ("dense", "pruned")
+    )
+    return (
+        f"### A wide network\n\nA ResNet-12 of published widths, {record['weights']:,} weights that may "
+        f"go, up to {record['widest']:,} inputs to an output (`python -m benchmarks.pruners_wide`): ANP over "
+        f"{settings['tasks']} tasks with `prune.args.block={settings['block']}`. Whole, the curvature of the "
+        f"widest layer alone would be {human_bytes(whole)}. {settings['base']} meta-iterations of two tasks "
+        f"before, {settings['retrain']} after, {settings['episodes']} episodes: dense {dense}, without "
+        f"{gone:.1%} of them {pruned}: nothing broke, and neither was trained for long. The verified bundle "
+        f"has {human_bytes(record['bundle_bytes'])}; its export took {record['export_seconds']:.0f} s of "
+        f"processor time. {machine['cpu']}, load {machine['load']}, commit {machine['commit']}.\n\n"
+        + _markdown(["removed", "wall", "state held", "memory grown"], lines)
+        + "\n"
+    )
 
 
 def curves(rows: Rows) -> str:

@@ -30,7 +30,7 @@ SUITE = ROOT / "benchmarks" / "results" / "suite.json"
 THREADS = SUITE.with_name("suite_threads.json")  # of --threads all
 PAGE = ROOT / "docs" / "benchmarks.md"
 # Studies worth a place here, the first two that have a record; the page has all.
-STORIES = ("muscle", "speech", "drift")
+STORIES = ("muscle", "words", "drift")
 # Of the suite, what fits a first screen; the page has all.
 CASES = ("W1-dense-all", "W1-90-kept", "W2-dense-all", "W2-90-kept", "W4s5-dense-all", "W5s5-dense-all")
 

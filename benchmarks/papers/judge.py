@@ -21,11 +21,11 @@ Verdict = Literal["holds", "open", "fails", "not run"]
 STATUSES: tuple[Status, ...] = ("reproduced", "partly", "not reproduced", "not run")
 PARTLY = 3  # times the tolerance
 CELL_RULE = f"""The interval of ours is over episodes; with several seeds it is the wider one of that and of
-Student's t over the seeds. A printed figure is as far away as it lies outside of that interval and of the
-spread printed with it. Up to the table's tolerance the cell is *reproduced*, up to {PARTLY} times that
-*partly*, beyond it *not reproduced*. Better than printed counts as reproduced for the paper's own method; for
-its rivals it counts as any other distance. Cells on other data than the paper's, and rows that it lacks, are
-*ours*."""
+Student's t over the seeds. A printed figure is as far away as it lies outside of that interval, of which no
+more than the tolerance counts, and of the spread printed with it. Up to the table's tolerance the cell is
+*reproduced*, up to {PARTLY} times that *partly*, beyond it *not reproduced*. Better than printed counts as
+reproduced for the paper's own method; for its rivals it counts as any other distance. Cells on other data
+than the paper's, and rows that it lacks, are *ours*."""
 CLAIM_RULE = """One cell is at least as good as another, less a margin. The difference is taken episode by
 episode; its 95 % interval is the wider one of a bootstrap over episodes and of Student's t over seeds. The
 claim *holds* where all of the interval is on its side of the margin, *fails* where none is, and is *open* in
@@ -78,7 +78,8 @@ def status(cell: Cell, found: Interval | None, tolerance: float, metric: Metric)
         return "ours"
     better = 1 if metric == "accuracy" else -1
     apart = found.mean - cell.published.value
-    distance = max(0.0, abs(apart) - found.half_width - cell.published.spread)
+    # Few seeds that disagree have an interval that any figure lies in; that reproduces none.
+    distance = max(0.0, abs(apart) - min(found.half_width, tolerance) - cell.published.spread)
     if distance <= tolerance or (apart * better > 0 and not cell.rival):
         return "reproduced"
     return "partly" if distance <= PARTLY * tolerance else "not reproduced"

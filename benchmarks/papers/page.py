@@ -102,10 +102,10 @@ def _section(table: Table, made: Record) -> str:
         f"## {table.title}\n\n{table.paper}. Tolerance {_number(table, table.tolerance)}{_unit(table)}.\n\n",
         "".join(f"- {words}\n" for words in table.differs),
         f"- Preset `{made['preset']}`: {settings['says']}. Seeds {', '.join(map(str, settings['seeds']))}; "
-        f"{settings['episodes']} test episodes each, the same for every row. Training took "
+        f"{settings['episodes']} {table.scored} each, the same for every row. Training took "
         f"{sum(seconds) / 60:.0f} minutes of processor time, measuring {measuring / 60:.0f}, on "
         f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']}, commit {machine['commit']}, "
-        f"{machine['date'][:10]}.\n\n",
+        f"{machine['date'][:10]}.{_unfinished(table, made)}\n\n",
     ]
     for heading in dict.fromkeys(c.grid for c in table.cells):
         grid = _grid(table, [c for c in table.cells if c.grid == heading], made)
@@ -116,6 +116,15 @@ def _section(table: Table, made: Record) -> str:
         if draw(chart, made):
             parts.append(f"![{chart.label}](papers-{table.name}-{chart.name}.svg)\n\n")
     return "".join(parts) + (f"{table.remarks}\n\n" if table.remarks else "")
+
+
+def _unfinished(table: Table, made: Record) -> str:
+    """How much of a run is missing, which the intervals of its cells do not tell."""
+    jobs = table.jobs(table.presets[made["preset"]]) if table.jobs and made["preset"] in table.presets else []
+    missing = sum(str(job.seed) not in made["cells"][job.key].get("by_seed", {}) for job in jobs)
+    if not missing:
+        return ""
+    return f" **Unfinished**: {missing} of {len(jobs)} runs of cells are not done; the same command goes on."
 
 
 def _grid(table: Table, cells: Sequence[Cell], made: Record) -> str:

@@ -112,4 +112,5 @@ class Table:
     jobs: Callable[[Preset], Sequence[Job]] | None = None
     charts: tuple[Chart, ...] = ()
     remarks: str = ""  # what was tried beside this
+    scored: str = "test episodes"  # what a cell has a score of
     absent: str = ""

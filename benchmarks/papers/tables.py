@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from benchmarks.papers import absent, anp_omniglot, anp_sine, meta_lth_omniglot
+from benchmarks.papers import (
+    absent,
+    absent_learners,
+    anp_omniglot,
+    anp_sine,
+    gems_mixture,
+    m2sgd_mlp,
+    m2sgd_resnet20,
+    meta_lth_omniglot,
+    pamela_cifar,
+    pamela_sine,
+)
 from benchmarks.papers.table import Table
 from regrow.errors import RegrowError
 
@@ -10,7 +21,13 @@ TABLES: tuple[Table, ...] = (
     meta_lth_omniglot.TABLE,
     anp_omniglot.TABLE,
     anp_sine.TABLE,
+    m2sgd_mlp.TABLE,
+    m2sgd_resnet20.TABLE,
+    pamela_sine.TABLE,
+    pamela_cifar.TABLE,
+    gems_mixture.TABLE,
     *absent.TABLES,
+    *absent_learners.TABLES,
 )
 
 

@@ -7,4 +7,7 @@ A study is one file that declares a `Study`; everything else is common. `python 
 STUDIES: dict[str, str] = {
     "muscle": "benchmarks.studies.muscle:STUDY",
     "drift": "benchmarks.studies.drift:STUDY",
+    "words": "benchmarks.studies.words:STUDY",
+    "moves": "benchmarks.studies.moves:STUDY",
+    "waist": "benchmarks.studies.waist:STUDY",
 }

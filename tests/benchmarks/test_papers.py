@@ -33,6 +33,8 @@ def around(mean: float, half: float) -> judge.Interval:
         (0.9599, 0.003, "accuracy", {}, "partly"),
         (0.930, 0.003, "accuracy", {}, "partly"),  # 0.045 beyond both spreads
         (0.929, 0.003, "accuracy", {}, "not reproduced"),
+        (0.9479, 0.5, "accuracy", {}, "partly"),  # of an interval that holds everything 0.015 counts
+        (0.917, 0.5, "accuracy", {}, "not reproduced"),
         (0.999, 0.0, "accuracy", {}, "reproduced"),
         (0.999, 0.0, "accuracy", {"rival": True}, "partly"),  # 0.017 beyond the spread
         (1.5, 0.0, "mse", {}, "not reproduced"),
@@ -111,8 +113,8 @@ def test_every_name_is_one_table() -> None:
 
 
 @pytest.mark.parametrize("table", RUN, ids=lambda t: t.name)
-def test_a_run_has_a_short_and_a_full_preset(table: Table) -> None:
-    assert set(table.presets) == {"cpu", "gpu"}
+def test_a_run_has_a_full_preset_and_most_have_a_short_one(table: Table) -> None:
+    assert set(table.presets) == ({"gpu"} if table.name == "m2sgd_resnet20" else {"cpu", "gpu"})
     assert table.differs
 
 

@@ -67,7 +67,7 @@ def test_route_keeps_the_session_that_fits_best(trained: list[Path], engine: str
     models = [regrow.open(path.with_suffix(".regrow"), engine=engine) for path in trained[:2]]
     x = np.linspace(-4, 4, 10, dtype=np.float32)[:, None]
     chosen: list[int] = []
-    for phase in (0.7, 2.4):
+    for phase in (0.3, 3.3):
         y = (3 * np.sin(x + phase)).astype(np.float32)
         made = regrow.route(models, x, y)
         alone = [model.session() for model in models]

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from regrow_trainer.columns import columns, layer_of, matrix, parts
+from regrow_trainer.columns import blocks, columns, layer_of, matrix, parts, whole
 from regrow_trainer.curvature import Curvature, Direct, Recursive, compensated, importance
 
 ALPHA = 1e-6
@@ -166,3 +166,46 @@ def test_few_places_of_many_are_drawn_from_every_sample() -> None:
     for i, own in enumerate(torch.split(some, 10)):
         assert all(bool((patches[i] == row).all(1).any()) for row in own)
     assert torch.equal(some, columns(layer, x, 50)[0])
+
+
+@pytest.mark.parametrize("block", [0, 1, 18, 27, 1000])
+def test_blocks_are_whole_channels_and_put_together_again(block: int) -> None:
+    """6 channels of 9 places in 2 groups: as many blocks per group as channels at most."""
+    module = nn.Sequential(nn.Conv2d(12, 4, 3, groups=2))
+    about = layer_of(module, "0.weight", block)
+    laid = matrix(dict(module.named_parameters()), about)
+    made = blocks(about, laid)
+    count = {0: 1, 1: 6, 18: 3, 27: 2, 1000: 1}[block]
+    assert [tuple(piece.shape) for piece in made] == [(2, 54 // count + 1)] * 2 * count
+    assert torch.equal(whole(about, made, laid), laid)
+    moved = whole(about, [piece + 1 for piece in made], laid)
+    torch.testing.assert_close(moved[..., :-1], laid[..., :-1] + 1)
+    torch.testing.assert_close(moved[..., -1], laid[..., -1] + count)
+
+
+def test_blocks_that_have_nothing_to_do_with_each_other_are_the_whole() -> None:
+    """Inputs 0 to 2 and 3 to 5 are correlated among themselves and with no other."""
+    torch.manual_seed(0)
+    z = torch.randn(80, 6, dtype=torch.float64)
+    q = torch.linalg.qr(z - z.mean(0))[0]
+    mixed = [part @ torch.randn(3, 3, dtype=torch.float64) for part in (q[:, :3], q[:, 3:])]
+    x = torch.cat([*mixed, torch.ones(80, 1, dtype=torch.float64)], 1)[None]
+    module = nn.Sequential(nn.Linear(6, 4)).double()
+    params = {name: p.detach() for name, p in module.named_parameters()}
+    found = {}
+    for block in (0, 3):
+        about = layer_of(module, "0.weight", block)
+        laid, kept = matrix(params, about), torch.ones(1, 4, 7, dtype=torch.bool)
+        kept[0, :, [0, 4]] = False
+        curvatures = []
+        for piece in blocks(about, x):
+            total = Direct(1e-9)
+            total.add(piece)
+            curvatures.append(total.done())
+        each = list(zip(curvatures, blocks(about, laid), blocks(about, kept), strict=True))
+        found[block] = [
+            whole(about, [f(*one) for one in each], laid)[..., :-1] for f in (importance, compensated)
+        ]
+        assert len(curvatures) == (2 if block else 1)
+    for one, other in zip(found[0], found[3], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)

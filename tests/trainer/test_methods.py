@@ -105,6 +105,23 @@ def test_pamela_mixes_where_the_card_says(skip: Any, w: int, mixed: dict[int, in
             assert not torch.equal(after["head.weight"], before["head.weight"])
 
 
+def test_pamela_learns_one_half_where_it_is_asked_to() -> None:
+    params = {"a.weight": torch.tensor([[3.0, -1.0]])}
+    only_p, only_q, both = pamela(RATE, rates=False), pamela(RATE, w=6), pamela(RATE)
+    meta = {"p.a.weight": torch.tensor([0.25, -0.5])}
+    assert [set(rule.meta(params)) for rule in (only_p, only_q)] == [set(meta), {"q.a.weight"}]
+    assert only_q.init(only_q.meta(params), params) == {}
+    ends = []
+    for rule in (only_p, both):
+        now, own = params, {n: meta.get(n, t) for n, t in rule.meta(params).items()}
+        state = rule.init(own, now)
+        for step in range(5):
+            now, state = rule.update(own, now, dict(now), state, torch.tensor(step))
+        ends.append(now["a.weight"])
+    assert torch.equal(*ends)
+    assert not torch.allclose(ends[0], params["a.weight"] * (1 - RATE) ** 5)
+
+
 def test_pamela_on_a_parabola_is_the_closed_form() -> None:
     """x <- (1 - q) x per step for x^2 / 2, mixed after steps 2 and 4 of 5."""
     rule, q, p = pamela(0.1, 5, 2), [0.1, 0.2, 0.3, 0.4, 0.5], [0.25, -0.5]

@@ -42,6 +42,14 @@ def test_only_weights_before_the_classifier_are_prunable(params: Tensors) -> Non
     assert prunable(params) == tuple(f"blocks.{i}.conv.weight" for i in range(3))
 
 
+def test_what_is_spared_stays_whole(params: Tensors) -> None:
+    assert prunable(params, ["blocks.0.*"]) == tuple(f"blocks.{i}.conv.weight" for i in (1, 2))
+    with pytest.raises(UnsupportedError, match="spare less"):
+        prunable(params, ["blocks.*"])
+    with pytest.raises(UnsupportedError, match=r"block\.0"):
+        prunable(params, ["block.0.*"])
+
+
 @pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.5, 0.85, 0.999])
 def test_counts_are_exact_in_every_layer(params: Tensors, sparsity: float) -> None:
     for name, mask in masks_by("magnitude", params, {}, sparsity, "layer").items():

@@ -13,14 +13,15 @@ pytest.importorskip("pydantic")
 from benchmarks import pruners_page
 
 ROOT = Path(__file__).resolve().parents[2]
-RECORD: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / "pruners.json").read_text())
+RESULTS = ROOT / "benchmarks" / "results"
+RECORD: dict[str, Any] = json.loads((RESULTS / "pruners.json").read_text())
 
 
 def test_page_and_pictures_are_those_of_the_record(tmp_path: Path) -> None:
     names = (pruners_page.PAGE, pruners_page.CURVES, pruners_page.MAPS)
     found = [(ROOT / "docs" / name).read_text(encoding="utf-8") for name in names]
     (tmp_path / pruners_page.PAGE).write_text(found[0])
-    pruners_page.write_page(RECORD, tmp_path)
+    pruners_page.write_page(RECORD, tmp_path, RESULTS)
     for name, text in zip(names, found, strict=True):
         made = (tmp_path / name).read_text(encoding="utf-8")
         assert made == text, (

@@ -24,7 +24,7 @@ SHORT = [
 FEW_STEPS = ["learner.steps=6", "data.k_shot=5"]
 
 
-# Nobody has to have Omniglot: built-in glyphs are of the same shape, and a narrow network is the same code.
+# Nobody has to have the data: built-in glyphs run the same code, and so does a narrow network.
 GLYPHS = [
     "data.args={}",
     *(
@@ -36,7 +36,7 @@ NARROW = "backbone.args.width=8"
 
 
 def overrides(name: str) -> list[str]:
-    if not name.startswith("omniglot"):
+    if not name.startswith(("omniglot", "cifar", "mixture")):
         return [*SHORT, *(FEW_STEPS if "10w20s" in name else [])]
     width = NARROW.replace("args.", "args.args.") if name.endswith("mmsup") else NARROW
     return [*SHORT, *GLYPHS, width]

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("pydantic")
 
+from regrow import checkpoint
 from regrow.errors import UnsupportedError
+from regrow_trainer import metrics
 from regrow_trainer.batching import Workers
 from regrow_trainer.build import Built, build, open_data
 from regrow_trainer.columns import layer_of, query_columns
@@ -21,6 +25,7 @@ from regrow_trainer.pruners.masks import make_masks
 from regrow_trainer.ranks import ALONE
 from regrow_trainer.state import State
 from regrow_trainer.tensors import Tensors
+from regrow_trainer.training import train
 
 Make = Callable[..., Any]
 
@@ -149,6 +154,26 @@ def test_the_state_is_what_it_says(make_recipe: Make) -> None:
     built = build(make_recipe("glyphs"))
     # 9 inputs and a constant, then twice 6 x 9 inputs and a constant, in double precision.
     assert judge(built, built.start(), "anp", tasks=2).held == 8 * (10**2 + 2 * 55**2)
+    # In blocks of 3 channels each has a constant of its own.
+    assert judge(built, built.start(), "anp", tasks=2, block=27).held == 8 * (10**2 + 4 * 28**2)
+
+
+def test_blocks_judge_nearly_as_the_whole_and_one_block_is_the_whole(make_recipe: Make) -> None:
+    built = build(make_recipe("glyphs"))
+    state = built.start()
+    every, one, halves = (judge(built, state, "anp", tasks=8, block=block) for block in (0, 54, 27))
+    assert all(torch.equal(one.scores[n], s) for n, s in every.scores.items())
+    name = "blocks.1.conv.weight"
+    ranks = torch.stack([j.scores[name].flatten().argsort().argsort().double() for j in (every, halves)])
+    assert 0.9 < float(torch.corrcoef(ranks)[0, 1]) < 1
+    # Without the other half a weight has fewer that make up for it.
+    assert (halves.scores[name] >= every.scores[name] * (1 - 1e-6)).all()
+
+
+def test_a_spared_layer_is_neither_judged_nor_masked(make_recipe: Make) -> None:
+    built = build(make_recipe("glyphs", "prune={pruner='anp', sparsity=0.5, spare=['blocks.0.*']}"))
+    found = judge(built, built.start(), "anp", tasks=2)
+    assert set(found.scores) == {f"blocks.{i}.conv.weight" for i in (1, 2)}
 
 
 def test_what_cannot_be_judged_is_said(make_recipe: Make) -> None:
@@ -161,3 +186,26 @@ def test_what_cannot_be_judged_is_said(make_recipe: Make) -> None:
     several = evidence(built, built.start(), None, replace(ALONE, world=2))  # type: ignore[arg-type]
     with pytest.raises(UnsupportedError, match="recursive True in 2 processes"):
         pruner("anp", {"recursive": True})(several)
+
+
+@pytest.mark.slow
+def test_a_resnet_as_wide_as_few_shot_learning_uses_it_is_pruned_to_the_end(
+    make_recipe: Make, tmp_path: Path
+) -> None:
+    """Last convolutions of 512 x 9 inputs: whole 170 MB each, in blocks of 1,152 columns a quarter of it."""
+    recipe = make_recipe(
+        "glyphs", "backbone={name='resnet12', args={widths=[8, 16, 32, 512]}}", "train.iterations=2",
+        "validation.every=2", "train.tasks=1",
+        "prune={pruner='anp', args={tasks=8, block=1152}, sparsity=0.85, schedule='iterative:0.5'}",
+    )  # fmt: skip
+    run = train(recipe, tmp_path / "run", workers=1)
+    made, rounds = checkpoint.read(run.last), [r for r in metrics.read(run.metrics) if r["kind"] == "prune"]
+    assert [r["sparsity"] for r in rounds] == [0.5, 0.85]
+    wide = made.masks["blocks.3.convs.2.weight"]
+    assert wide.shape == (512, 512, 3, 3)
+    assert int(wide.sum()) == wide.size - round(0.85 * wide.size)
+    assert not made.params["blocks.3.convs.2.weight"][~wide].any()
+    assert all(np.isfinite(p).all() for p in made.params.values())
+    # Two such layers of four blocks with a constant each; what else there is takes less than three megabytes.
+    two = 2 * 4 * 8 * 1153**2
+    assert two < rounds[0]["held_bytes"] < two + 3_000_000

@@ -111,7 +111,7 @@ def device_patterns(built: Built) -> tuple[str, ...]:
         return trained
     if plan.device == "plus_unmasked":
         return ("*",)
-    pruned = prunable(dict(built.learner.module.named_parameters()))
+    pruned = prunable(dict(built.learner.module.named_parameters()), plan.spare)
     return pruned if plan.device == "strict" else (*pruned, "@head")
 
 

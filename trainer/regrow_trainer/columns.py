@@ -7,6 +7,7 @@ the same on every run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -27,18 +28,26 @@ class Layer(NamedTuple):
 
     A norm behind the layer takes any shift away, so a shift costs nothing there and no bias has to carry it.
     Either way a constant is among the inputs.
+
+    A wide layer is judged in blocks: `cuts` is where one ends and the next begins. Inputs of different blocks
+    count as unrelated, and every block has the constant.
     """
 
     place: str
     weight: str
     bias: str
     groups: int
-    width: int  # columns of a group, the constant included
+    cuts: tuple[int, ...]  # 0, ..., columns of a group, without the constant
     constant: bool
 
+    @property
+    def width(self) -> int:
+        """Columns of a group, the constant included."""
+        return self.cuts[-1] + self.constant
 
-def layer_of(module: nn.Module, weight: str) -> Layer:
-    """The layer that a weight belongs to."""
+
+def layer_of(module: nn.Module, weight: str, block: int = 0) -> Layer:
+    """The layer that a weight belongs to, in blocks of at most about `block` columns, whole where it is 0."""
     place = weight.rpartition(".")[0]
     owner = module.get_submodule(place)
     padded = getattr(owner, "padding_mode", "zeros") != "zeros" or isinstance(
@@ -56,7 +65,40 @@ def layer_of(module: nn.Module, weight: str) -> Layer:
     bias = f"{place}.bias" if owner.bias is not None and not normed else ""
     groups = 1 if isinstance(owner, nn.Linear) else owner.groups
     constant = normed or bool(bias)
-    return Layer(place, weight, bias, groups, int(shape[1:].numel()) + constant, constant)
+    return Layer(place, weight, bias, groups, _cuts(shape[1:], block), constant)
+
+
+def _cuts(inputs: torch.Size, block: int) -> tuple[int, ...]:
+    """Blocks of nearly equal size, each of whole channels."""
+    channels, places = inputs[0], inputs[1:].numel()
+    count = 1 if not block else min(channels, -(-channels * places // block))
+    return tuple(i * channels // count * places for i in range(count + 1))
+
+
+def blocks(layer: Layer, x: Tensor) -> list[Tensor]:
+    """(groups, n, columns) as one (n, d) per group and block, the constant last in each."""
+    last = x[..., layer.cuts[-1] :]
+    return [
+        torch.cat([own[:, a:b], constant], 1)
+        for own, constant in zip(x, last, strict=True)
+        for a, b in pairwise(layer.cuts)
+    ]
+
+
+def whole(layer: Layer, pieces: Sequence[Tensor], before: Tensor) -> Tensor:
+    """The inverse of `blocks` for a changed matrix; the constants' changes since `before` add up."""
+    sizes = [b - a for a, b in pairwise(layer.cuts)]
+    made = []
+    for number, own in enumerate(before):
+        mine = pieces[number * len(sizes) : (number + 1) * len(sizes)]
+        bodies, constants = zip(
+            *((p[:, :size], p[:, size:]) for p, size in zip(mine, sizes, strict=True)), strict=True
+        )
+        shift = constants[0]  # as it is: of one block every bit stays
+        for constant in constants[1:]:
+            shift = shift + (constant - own[:, layer.cuts[-1] :])
+        made.append(torch.cat([*bodies, shift], 1))
+    return torch.stack(made)
 
 
 def query_columns(

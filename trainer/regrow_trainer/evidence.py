@@ -18,7 +18,7 @@ from regrow.progress import Progress
 from regrow_trainer import curvature
 from regrow_trainer.batching import Workers
 from regrow_trainer.build import Built, open_data
-from regrow_trainer.columns import Layer, layer_of, matrix, parts, query_columns
+from regrow_trainer.columns import Layer, blocks, layer_of, matrix, parts, query_columns, whole
 from regrow_trainer.curvature import Curvature, Direct, Recursive
 from regrow_trainer.feed import EVIDENCE, TRAIN, draw, stream_seed
 from regrow_trainer.learner import Learner, Task
@@ -36,7 +36,7 @@ def evidence(built: Built, state: State, pool: Workers, ranks: Ranks) -> Evidenc
     """Everything a pruner may ask for about a state."""
     return Evidence(
         state.params,
-        prunable(state.params),
+        _names(built, state),
         state.masks,
         built.recipe.seed,
         partial(_gradients, built, state, pool, ranks),
@@ -45,9 +45,14 @@ def evidence(built: Built, state: State, pool: Workers, ranks: Ranks) -> Evidenc
     )
 
 
+def _names(built: Built, state: State) -> tuple[str, ...]:
+    plan = built.recipe.prune
+    return prunable(state.params, plan.spare if plan else ())
+
+
 @dataclass(frozen=True)
 class Seen:
-    """The curvatures of all layers, one per group of a layer's channels."""
+    """The curvatures of all layers, one per block of each group of a layer's channels."""
 
     layers: tuple[Layer, ...]
     curvatures: Mapping[str, tuple[Curvature, ...]]
@@ -65,19 +70,27 @@ class Seen:
         """Weights and biases of all layers, changed for what the masks remove."""
         made: Tensors = {}
         for layer in self.layers:
-            weights, kept = matrix(params, layer), self._kept(layer, params, masks)
-            each = zip(self.curvatures[layer.weight], weights, kept, strict=True)
-            new = torch.stack([curvature.compensated(c, w, k) for c, w, k in each])
+            new = self._each(curvature.compensated, layer, params, masks)
             made[layer.weight], bias = parts(layer, new, params[layer.weight].shape)
             if bias is not None:
                 made[layer.bias] = bias
         return made
 
     def _scores(self, layer: Layer, params: Tensors, masks: Tensors) -> Tensor:
-        weights, kept = matrix(params, layer), self._kept(layer, params, masks)
-        each = zip(self.curvatures[layer.weight], weights, kept, strict=True)
-        found = torch.stack([curvature.importance(c, w, k) for c, w, k in each])
+        found = self._each(curvature.importance, layer, params, masks)
         return parts(layer, found, params[layer.weight].shape)[0]
+
+    def _each(
+        self,
+        function: Callable[[Curvature, Tensor, Tensor], Tensor],
+        layer: Layer,
+        params: Tensors,
+        masks: Tensors,
+    ) -> Tensor:
+        """What a function makes of every block's curvature, weights and mask, laid out as by `matrix`."""
+        weights, kept = matrix(params, layer), self._kept(layer, params, masks)
+        each = zip(self.curvatures[layer.weight], blocks(layer, weights), blocks(layer, kept), strict=True)
+        return whole(layer, [function(c, w, k) for c, w, k in each], weights)
 
     def _kept(self, layer: Layer, params: Tensors, masks: Tensors) -> Tensor:
         """The mask as `matrix` lays it out; what goes with the constant always stays."""
@@ -121,7 +134,7 @@ def _curvatures(built: Built, state: State, pool: Workers, ranks: Ranks, asked: 
             f"prune.args: tasks {asked.tasks}, recursive {asked.recursive} in {ranks.world} processes, "
             "expected a task for each and sums that can be shared; drop recursive or start one process"
         )
-    layers = tuple(layer_of(built.learner.module, name) for name in prunable(state.params))
+    layers = tuple(layer_of(built.learner.module, name, asked.block) for name in _names(built, state))
     tasks = _tasks(built, ranks, asked.tasks)
     # Reptile has no last step: what it learns from is the whole way.
     every = built.recipe.train.strategy == "reptile"
@@ -130,9 +143,9 @@ def _curvatures(built: Built, state: State, pool: Workers, ranks: Ranks, asked: 
     with shown as progress:
         for done, found in enumerate(pool.stream(partial(_look, state, layers, asked, every), tasks), 1):
             for layer in layers:
-                z = found[layer.weight]
+                z = blocks(layer, found[layer.weight])
                 if layer.weight not in sums:
-                    sums[layer.weight] = [_accumulator(asked, z.shape[1]) for _ in range(layer.groups)]
+                    sums[layer.weight] = [_accumulator(asked, len(inputs)) for inputs in z]
                 for total, inputs in zip(sums[layer.weight], z, strict=True):
                     total.add(inputs)
             progress.update(done)

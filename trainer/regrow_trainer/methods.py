@@ -84,7 +84,7 @@ Such a bundle carries no LSTM, no state, and its mask does not change from step 
 the LSTM along instead. The export prints what a step of either costs beside the gradient. `lstm_optimiser`
 has no rates and always goes whole.
 
-Measured with controls (`benchmarks.learned_optimisers`, the table in [decisions](decisions.md)): on
+Measured with controls ([M2SGD's table](papers.md), and [decisions](decisions.md)): on
 Fashion-MNIST frozen rates lose nothing against the LSTM, and M2SGD's changing mask loses much; but no learned
 optimiser beats gradient descent at a tuned rate, nor M2SGD a tuned rate under random masks as dense.
 
@@ -117,37 +117,70 @@ def document() -> str:
 
 
 def measured(record: dict[str, Any]) -> str:
-    """Every method after equally many iterations, and which of the expected orders hold."""
+    """Every method after equally many iterations, which expected orders hold, and why others do not."""
     setting = record["setting"]
     text = (
-        "\n## Side by side\n\n`python -m benchmarks.methods`: equally many iterations each, the same "
-        f"{setting['episodes']} unseen episodes. Short runs of one seed show orders, not what a method can "
-        "reach. An order holds where the paired 95 % interval leaves out zero.\n"
+        "\n## Side by side\n\n`python -m benchmarks.methods`: whoever is compared had as many iterations and "
+        f"the same {setting['episodes']} unseen episodes; scores are means over seeds. An order holds "
+        'where the paired 95 % interval over episodes leaves out zero and every seed agrees; "as good" is '
+        f"at most {100 * setting['as good']['glyphs']:.0f} point of accuracy or "
+        f"{setting['as good']['sine']:.0%} of the error behind.{setting.get('note', '')}\n"
     )
     for kind in ("sine", "glyphs"):
-        made = record[kind]
-        text += f"\n### {kind}, {made['iterations']} iterations\n\n| method | score | 95 % |\n|---|---|---|\n"
-        text += "".join(_scored(name, made["results"][name]) for name in made["ranking"])
-        text += "\n| expected | found |\n|---|---|\n"
-        text += "".join(f"| {o['better']} above {o['worse']} | {_verdict(o)} |\n" for o in made["orders"])
-    multi = record["multi"]
-    text += (
-        f"\n### Multi-MAML, {multi['iterations']} iterations per distribution, one for all twice as many\n\n"
+        text += _compared(kind, record[kind])
+    return text + "".join(_mixed(mix, made) for mix, made in record["multi"].items())
+
+
+def _compared(kind: str, made: dict[str, Any]) -> str:
+    """One kind of data: scores, then orders with what was tried where one does not hold."""
+    text = f"\n### {kind}\n\n"
+    text += "| method | set otherwise | iterations | score | 95 % | seeds |\n|---|---|---|---|---|---|\n"
+    text += "".join(_scored(name, made["results"][name]) for name in made["ranking"])
+    text += "\n| expected | by | iterations | found | gap | seeds |\n|---|---|---|---|---|---|\n"
+    text += "".join(map(_ordered, made["orders"]))
+    return text + "".join(f"\n- {_named_order(o)}: {o['note']}" for o in made["orders"] if "note" in o) + "\n"
+
+
+def _mixed(mix: str, made: dict[str, Any]) -> str:
+    """Multi-MAML on one mix of distributions."""
+    text = (
+        f"\n### Multi-MAML, two {mix}, {made['iterations']} iterations per distribution\n\n"
         "| learner | score | 95 % |\n|---|---|---|\n"
     )
-    text += "".join(_scored(name, score) for name, score in multi["routers"].items())
-    return text + f"\nThe support loss chose as given in {multi['agreement']:.1%} of the episodes.\n"
+    for name, score in made["routers"].items():
+        text += f"| {name} | {score['mean']:.4f} | ± {score['half_width']:.4f} |\n"
+    return text + f"\nThe support loss chose as given in {made['agreement']:.1%} of the episodes.\n"
 
 
 def _scored(name: str, score: dict[str, Any]) -> str:
     form = "{:.2%}" if score["metric"] == "accuracy" else "{:.4f}"
-    return f"| {name} | {form.format(score['mean'])} | ± {form.format(score['half_width'])} |\n"
+    told = ", ".join(f"`{key} = {value}`" for key, value in score["settings"].items()) or "-"
+    seeds = ", ".join(map(form.format, score["seeds"])) if len(score["seeds"]) > 1 else "-"
+    cells = [
+        name,
+        told,
+        str(score["iterations"]),
+        form.format(score["mean"]),
+        f"± {form.format(score['half_width'])}",
+        seeds,
+    ]
+    return f"| {' | '.join(cells)} |\n"
 
 
-def _verdict(order: dict[str, Any]) -> str:
-    if not order["real"]:
-        return "may be either"
-    return "holds" if order["holds"] else "**does not hold**"
+def _named_order(order: dict[str, Any]) -> str:
+    after = f", both after {order['steps']} steps" if "steps" in order else ""
+    return f"{order['better']} {order['relation']} {order['worse']}{after}"
+
+
+def _ordered(order: dict[str, Any]) -> str:
+    found = {"holds": "holds", "open": "may be either", "does not hold": "**does not hold**"}[order["found"]]
+    points = order["percent"]
+    scale, form = (100, "{:+.1f}") if points else (1, "{:+.3f}")
+    mean, low, high = (form.format(scale * order[key]) for key in ("mean", "low", "high"))
+    seeds = ", ".join(form.format(scale * gap) for gap in order["seeds"]) if len(order["seeds"]) > 1 else "-"
+    unit = " points" if points else ""
+    cells = [_named_order(order), order["source"], str(order["iterations"]), found]
+    return f"| {' | '.join(cells)} | {mean}{unit} [{low}, {high}] | {seeds} |\n"
 
 
 def _row(method: Method, name: str) -> str:

@@ -104,7 +104,7 @@ class Prune(_Part):
 
     `rewind` puts what stays back to the weights it had before any training. `device` says what the device
     moves: the `kept` positions as in training, or the pruned ones, alone (`strict`), with the head, or with
-    everything that is not masked.
+    everything that is not masked. `spare` are patterns of weights that stay whole beside the classifier's.
     """
 
     pruner: str = "magnitude"
@@ -112,6 +112,7 @@ class Prune(_Part):
     sparsity: Annotated[float, Field(ge=0, lt=1)]
     scope: Literal["layer", "global"] = "layer"
     schedule: Annotated[str, Field(pattern=r"^(oneshot|iterative:0?\.[0-9]+)$")] = "oneshot"
+    spare: list[str] = []
     rewind: bool = False
     device: Literal["kept", "strict", "plus_head", "plus_unmasked"] = "kept"
 

@@ -39,10 +39,11 @@ def narrowed(start: Checkpoint, plan: Prune, place: str, workers: int | None = N
 
     `plan.sparsity` is the share of the prunable weights that goes with them.
     """
-    if plan.schedule != "oneshot" or plan.rewind or plan.device != "kept":
+    if plan.schedule != "oneshot" or plan.rewind or plan.device != "kept" or plan.spare:
         raise UnsupportedError(
             f"prune: channels with schedule {plan.schedule!r}, rewind {plan.rewind}, device {plan.device!r}, "
-            "expected oneshot and neither of them; prune what comes of it again for a further round"
+            f"spare {plan.spare}, expected oneshot and none of them; prune what comes of it again for a "
+            "further round"
         )
     recipe = parse_recipe({k: v for k, v in start.recipe.items() if k != "prune"}, place)
     built = build(recipe)

@@ -10,11 +10,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class File:
-    """A file or folder of a distribution. `digest` is "md5:..." or "sha256:..." where one is published."""
+    """A file or folder of a distribution. `digest` is "md5:..." or "sha256:..." where one is published.
+
+    A folder comes in an `archive`, a tar file; address and digest are then the archive's.
+    """
 
     name: str
     digest: str = ""
     url: str = ""
+    archive: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,17 @@ def _packed(name: str, digest: str, reader: str) -> Distribution:
 
 
 def _folder(name: str, archive: File | None = None) -> Distribution:
-    return Distribution((File(name, url=archive.url if archive else ""),), "regrow.datasets.folders:read")
+    folder = File(name, archive.digest, archive.url, archive.name) if archive else File(name)
+    return Distribution((folder,), "regrow.datasets.folders:read")
+
+
+def _repository(name: str, url: str, reader: str) -> Distribution:
+    """The archive of a repository; its host makes it when asked, so there is no checksum to publish."""
+    return Distribution((File(f"{name}.zip", url=url),), f"regrow.datasets.{reader}")
+
+
+def _unpacked(folder: str, reader: str) -> Distribution:
+    return Distribution((File(folder),), f"regrow.datasets.{reader}")
 
 
 _IDX = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
@@ -299,6 +313,50 @@ DATASETS: dict[str, Dataset] = {
         ),
         "dspspeech20",
         "episodes stay with one speaker",
+    ),
+    "fsdd": Dataset(
+        "Free Spoken Digits: 6 speakers, 10 digits, 50 takes, as log-mel of 50 frames x 40 bands",
+        "CC BY-SA 4.0",
+        "Jackson et al.: Jakobovski/free-spoken-digit-dataset v1.0.8. 2018. doi:10.5281/zenodo.1342401",
+        "https://github.com/Jakobovski/free-spoken-digit-dataset",
+        (
+            _repository(
+                "free-spoken-digit-dataset",
+                "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.zip",
+                "digits:read",
+            ),
+            _unpacked("free-spoken-digit-dataset/recordings", "digits:read"),
+            _packed(
+                "fsdd_8k.npz",
+                "0dc082a7376abe45a541451d72b31ba47bf00dc013bdf2d14ba9ed86790253ae",
+                "digits:read_packed",
+            ),
+        ),
+        "fsdd",
+        "episodes stay with one speaker; the split is ours, the official one is by take and not by speaker",
+    ),
+    "sp_sw_har": Dataset(
+        "Activities by phone and by watch: 23 people, 5 activities, windows of a second at 100 Hz",
+        "CC BY 4.0",
+        "Matey-Sanz, Casteleyn, Granell: Dataset of inertial measurements of smartphones and smartwatches "
+        "for human activity recognition. Data in Brief, 2023",
+        "https://github.com/GeoTecINIT/sp-sw-har-dataset",
+        (
+            _repository(
+                "sp-sw-har-dataset",
+                "https://github.com/GeoTecINIT/sp-sw-har-dataset/archive/"
+                "1408d85a512a53861de7bc4729dee283fff2ea9d.zip",
+                "motion:read",
+            ),
+            _unpacked("sp-sw-har-dataset/DATA", "motion:read"),
+            _packed(
+                "sp_sw_har.npz",
+                "f36d19c49393bdc5460a99e4a444ca2c8f06a2846c1b04355fa04a61417631be",
+                "motion:read_packed",
+            ),
+        ),
+        "sp_sw_har",
+        "episodes stay with one person and one device; windows of one run never stand on both sides",
     ),
     "uci_har": Dataset(
         "Activities by waist-worn phone: 30 users, 6 activities, windows of 2.56 s",

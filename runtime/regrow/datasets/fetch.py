@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import tarfile
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,7 +27,22 @@ def fetch(name: str) -> list[Path]:
             f"{name}: its publisher offers no direct download; get it from {DATASETS[name].homepage}"
         )
     wanted = [file for file in offered[0].files if places.find(name, file.name) is None]
-    return [download(file, places.root() / name / file.name) for file in wanted]
+    return [_fetched(file, places.root() / name) for file in wanted]
+
+
+def _fetched(file: File, folder: Path) -> Path:
+    """A file, or the folder out of its archive; the archive stays, so that nothing is fetched twice."""
+    if not file.archive:
+        return download(file, folder / file.name)
+    archive = folder / file.archive
+    if not archive.exists():
+        download(file, archive)
+    try:
+        with tarfile.open(archive) as packed:
+            packed.extractall(folder, filter="data")
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise SampleError(f"{archive}: cannot be unpacked ({error}); remove it and fetch it again") from error
+    return folder / file.name
 
 
 def download(file: File, target: Path) -> Path:

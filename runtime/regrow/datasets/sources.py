@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from regrow.datasets import places, signals, split
+from regrow.datasets.motion import DEVICES
 from regrow.datasets.prepare import opened
-from regrow.datasets.table import GroupedTable, Table, TableSource, by_class, by_group
+from regrow.datasets.table import GroupedTable, Table, TableSource, by_class, by_group, picked
 from regrow.errors import SampleError
 
-Rotations = Literal["none", "classes"]
-_QUARTERS = {"none": (0,), "classes": (0, 1, 2, 3)}
+Layout = Literal["picture", "signal"]
+Rotations = Literal["none", "classes", "episodes"]
+_QUARTERS = {"none": (0,), "classes": (0, 1, 2, 3), "episodes": (0,)}
 
 
 def _open(name: str) -> Table:
@@ -56,23 +59,25 @@ def omniglot(
 ) -> TableSource:
     """Characters of "train", "val", "test", "trainval"; of "background", "evaluation" in the official split.
 
-    With rotations "classes" a character turned by 90, 180 or 270 degrees is a class of its own.
+    With rotations "classes" a character turned by 90, 180 or 270 degrees is a class of its own; with
+    "episodes" every class of an episode is turned by 0, 90, 180 or 270 degrees, drawn for the episode.
     """
     place = f"source 'omniglot:{part}'"
     if rotations not in _QUARTERS or split not in ("vinyals", "official"):
         raise SampleError(
             f"{place}: split {split!r}, rotations {rotations!r}; expected vinyals or official, and "
-            "none or classes; correct them"
+            "none, classes or episodes; correct them"
         )
     table = _open("omniglot")
+    quarters, turning = _QUARTERS[rotations], rotations == "episodes"
     if split == "vinyals":
-        return by_class(table, _vinyals(part, place), quarters=_QUARTERS[rotations])
+        return by_class(table, _vinyals(part, place), quarters=quarters, turning=turning)
     if part not in table.names["official"]:
         raise SampleError(f"{place}: no part {part!r}, expected {' or '.join(table.names['official'])}")
     number = table.names["official"].index(part)
     labels = table.columns["class"][table.rows(official=number)]
     names = [table.names["class"][c] for c in dict.fromkeys(labels.tolist())]
-    return by_class(table, names, quarters=_QUARTERS[rotations])
+    return by_class(table, names, quarters=quarters, turning=turning)
 
 
 def _vinyals(part: str, place: str) -> tuple[str, ...]:
@@ -140,22 +145,41 @@ def stl10(part: str) -> TableSource:
 
 
 def _of_users(
-    name: str, part: str, block: str | None = None, classes: Sequence[str] | None = None
+    name: str,
+    part: str,
+    only: Sequence[str],
+    without: Sequence[str],
+    *,
+    block: str | None = None,
+    classes: Sequence[str] | None = None,
+    layout: Layout = "picture",
+    **fixed: int,
 ) -> GroupedTable:
-    place = f"source '{name}:{part}'"
-    table, wanted = _open(name), split.names(name, part, place)
+    """The users of a part, or of "" all there are, with those `only` or `without` those."""
+    table, place = _open(name), f"source '{name}:{part}'"
+    if layout == "signal":  # (n, 1, frames, bands) -> (n, bands, frames), without a copy
+        table = replace(table, x=table.x[:, 0].swapaxes(1, 2))
+    elif layout != "picture":
+        raise SampleError(f"{place}: layout is {layout!r}, expected picture or signal; correct it")
     for asked in classes or ():
         if asked not in table.names["class"]:
             raise SampleError(
                 f"{place}: no class {asked!r}, expected some of {', '.join(table.names['class'])}; correct it"
             )
-    return by_group(table, "user", wanted, block=block, classes=classes)
+    users = split.names(name, part, place) if part else table.names["user"]
+    chosen = picked(users, only, without, place)
+    return by_group(table, "user", chosen, block=block, classes=classes, **fixed)
 
 
 def myo_emg(
-    part: str, *, block: Literal["session"] | None = None, envelope: int | None = None
+    part: str,
+    *,
+    block: Literal["session"] | None = None,
+    envelope: int | None = None,
+    only: Sequence[str] = (),
+    without: Sequence[str] = (),
 ) -> GroupedTable:
-    """Gestures of the participants of "train", "val", "test" or "trainval".
+    """Gestures of the participants of "train", "val", "test", "trainval", or of all.
 
     With `block = "session"` support comes from one session, queries from the person's other ones. `envelope`
     gives, in place of the signal, the logarithm of the mean amplitude of so many samples at a time.
@@ -169,23 +193,68 @@ def myo_emg(
         raise SampleError(
             f"source 'myo_emg:{part}': envelope is {envelope}, expected a divisor of {length}; choose one"
         )
-    made = _of_users("myo_emg", part, block)
+    made = _of_users("myo_emg", part, only, without, block=block)
     return made if envelope is None else signals.enveloped(made, envelope)
 
 
-def dspspeech20(part: str) -> GroupedTable:
-    """Words of the speakers of "train", "val", "test" or "trainval"."""
-    return _of_users("dspspeech20", part)
+def dspspeech20(
+    part: str, *, layout: Layout = "picture", only: Sequence[str] = (), without: Sequence[str] = ()
+) -> GroupedTable:
+    """Words of the speakers of "train", "val", "test", "trainval", or of all.
+
+    As a "picture", 1 x 50 frames x 40 bands, or as a "signal", 40 bands x 50 frames.
+    """
+    return _of_users("dspspeech20", part, only, without, layout=layout)
 
 
-def uci_har(part: str) -> GroupedTable:
-    """Activities of the users of "train", "val", "test" or "trainval"."""
-    return _of_users("uci_har", part, block="bout")
+def fsdd(
+    part: str, *, layout: Layout = "picture", only: Sequence[str] = (), without: Sequence[str] = ()
+) -> GroupedTable:
+    """Digits of the speakers of "train", "val", "test", "trainval", or of all.
+
+    As a "picture", 1 x 50 frames x 40 bands, or as a "signal", 40 bands x 50 frames.
+    """
+    return _of_users("fsdd", part, only, without, layout=layout)
 
 
-def gas_drift(part: str, *, gases: Sequence[str] | None = None) -> GroupedTable:
-    """Gases in the batches of "train" (the first), "val" (the second), "test" (the later ones).
+def sp_sw_har(
+    part: str,
+    *,
+    device: Literal["phone", "watch", "both"] = "phone",
+    only: Sequence[str] = (),
+    without: Sequence[str] = (),
+) -> GroupedTable:
+    """Activities of the people of "train", "val", "test", "trainval", or of all; per `device` if both.
+
+    Support comes from as few runs as it can, queries from the person's other ones.
+    """
+    devices = DEVICES if device == "both" else (device,)
+    if not set(devices) <= set(DEVICES):
+        raise SampleError(f"source 'sp_sw_har:{part}': no device {device!r}, expected phone, watch or both")
+    found = [
+        _of_users("sp_sw_har", part, only, without, block="run", device=DEVICES.index(name))
+        for name in devices
+    ]
+    if len(found) == 1:
+        return found[0]
+    groups = [f"{user} {name}" for name, part in zip(devices, found, strict=True) for user in part.groups]
+    return GroupedTable(found[0].classes, tuple(groups), tuple(s for part in found for s in part.sources))
+
+
+def uci_har(part: str, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> GroupedTable:
+    """Activities of the users of "train", "val", "test", "trainval", or of all."""
+    return _of_users("uci_har", part, only, without, block="bout")
+
+
+def gas_drift(
+    part: str,
+    *,
+    gases: Sequence[str] | None = None,
+    only: Sequence[str] = (),
+    without: Sequence[str] = (),
+) -> GroupedTable:
+    """Gases in the batches of "train" (the first), "val" (the second), "test" (the later ones), or in all.
 
     Three batches hold no toluene and count only where `gases` leaves it out.
     """
-    return _of_users("gas_drift", part, classes=gases)
+    return _of_users("gas_drift", part, only, without, classes=gases)

@@ -51,6 +51,8 @@ class TableSource:
     turns: Sequence[int] = ()
     # Rows of one block never stand on both sides of an episode: windows that overlap, takes of one minute.
     block: str | None = None
+    # Whether every class of an episode is turned by a multiple of 90 degrees that is drawn for the episode.
+    turning: bool = False
 
     @property
     def task(self) -> Literal["classification"]:
@@ -106,14 +108,23 @@ class GroupedTable:
 
 
 def by_class(
-    table: Table, names: Iterable[str], *, quarters: Sequence[int] = (0,), block: str | None = None
+    table: Table, names: Iterable[str], *, quarters: Sequence[int] = (0,), turning: bool = False
 ) -> TableSource:
     """The classes called `names`, each once per quarter turn; a turned class is a class of its own."""
     known = {name: i for i, name in enumerate(table.names["class"])}
     members = {name: table.rows(**{"class": known[name]}) for name in names}
     chosen = [(name, turn) for turn in quarters for name in members]
     labels = [f"{name} turned {90 * turn}" if turn else name for name, turn in chosen]
-    return TableSource(table, labels, [members[n] for n, _ in chosen], [turn for _, turn in chosen], block)
+    turns = [turn for _, turn in chosen]
+    return TableSource(table, labels, [members[n] for n, _ in chosen], turns, turning=turning)
+
+
+def picked(groups: Sequence[str], only: Sequence[str], without: Sequence[str], place: str) -> tuple[str, ...]:
+    """The groups in `only`, or all, that are not in `without`. Leaving one out is two sources."""
+    for name in (*only, *without):
+        if name not in groups:
+            raise SampleError(f"{place}: no user {name!r}, expected some of {', '.join(groups[:8])}")
+    return tuple(g for g in groups if (not only or g in only) and g not in without)
 
 
 def by_group(
@@ -123,8 +134,9 @@ def by_group(
     *,
     block: str | None = None,
     classes: Sequence[str] | None = None,
+    **fixed: int,
 ) -> GroupedTable:
-    """One source per group, of some of the classes where given.
+    """One source per group, of some of the classes where given, over the rows with the `fixed` values.
 
     A group that lacks a class altogether is left out, since it cannot be asked.
     """
@@ -133,7 +145,9 @@ def by_group(
     classes = tuple(numbers if classes is None else classes)
     made: dict[str, TableSource] = {}
     for name in groups:
-        members = [table.rows(**{column: known[name], "class": numbers[c]}) for c in classes]
+        if name not in known:
+            raise SampleError(f"{column}: no {name!r} in the files, expected it; get all of them")
+        members = [table.rows(**fixed, **{column: known[name], "class": numbers[c]}) for c in classes]
         if all(len(rows) for rows in members):
             made[name] = TableSource(table, classes, members, block=block)
     if not made:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from regrow.episodes.draws import Draws
 from regrow.episodes.mixture import Mixture
-from regrow.episodes.source import BlockedSource, ClassSource, Episode, GroupSource, Source
+from regrow.episodes.source import BlockedSource, ClassSource, Episode, GroupSource, Source, TurningSource
 from regrow.errors import SampleError
 
 
@@ -33,11 +33,12 @@ def sample(source: Source | Mixture, n_way: int, k_shot: int, queries: int, seed
         in_order = n_way == source.n_classes
         source = source.group(int(draws.below(1, len(source.groups))[0]))
     chosen = list(range(n_way)) if in_order else [int(c) for c in draws.order(source.n_classes)[:n_way]]
+    turns = _turns(source, n_way, seed, index)
     support, query = [], []
     sitting: set[int] = set()
-    for c in chosen:
+    for c, quarter in zip(chosen, turns, strict=True):
         picks = _picks(source, c, k_shot, queries, draws, sitting)
-        x = source.take(c, picks)
+        x = np.rot90(source.take(c, picks), quarter, axes=(-2, -1)) if quarter else source.take(c, picks)
         support.append(x[:k_shot])
         query.append(x[k_shot:])
     labels = np.arange(n_way, dtype=np.int64)
@@ -48,6 +49,13 @@ def sample(source: Source | Mixture, n_way: int, k_shot: int, queries: int, seed
         query_y=np.repeat(labels, queries),
         classes=tuple(source.classes[c] for c in chosen),
     )
+
+
+def _turns(source: ClassSource, n_way: int, seed: int, index: int) -> list[int]:
+    """Quarter turns, one per class; from a stream of their own, so the samples are those of the upright."""
+    if not (isinstance(source, TurningSource) and source.turning):
+        return [0] * n_way
+    return [int(quarter) for quarter in Draws("turns", seed, index).below(n_way, 4)]
 
 
 def episodes(

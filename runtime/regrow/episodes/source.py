@@ -75,6 +75,15 @@ class BlockedSource(Protocol):
 
 
 @runtime_checkable
+class TurningSource(Protocol):
+    """A class source of pictures whose classes are turned by 0, 90, 180 or 270 degrees, drawn per episode."""
+
+    @property
+    def turning(self) -> bool:
+        """Whether they are."""
+
+
+@runtime_checkable
 class GroupSource(Protocol):
     """Samples of the same classes from several people or devices; an episode stays with one of them.
 

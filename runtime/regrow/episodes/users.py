@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regrow.datasets.table import GroupedTable, Table, by_group
+from regrow.datasets.table import GroupedTable, Table, by_group, picked
 from regrow.episodes.readers import load_samples
 from regrow.errors import SampleError
 
@@ -34,8 +34,7 @@ def users(
         raise SampleError(f"{path}: labels are numbers to fit, expected classes; use whole numbers or texts")
     owners = _owners(Path(path), len(x))
     classes, users = sorted(set(map(str, labels))), sorted(set(owners))
-    _check_names([*only, *without], users, path)
-    chosen = [u for u in users if (not only or u in only) and u not in without]
+    chosen = picked(users, only, without, path)
     columns = {
         "class": np.array([classes.index(str(label)) for label in labels]),
         "user": np.array([users.index(owner) for owner in owners]),
@@ -43,12 +42,6 @@ def users(
     scale = 1 / 255 if x.dtype == np.uint8 else 1.0
     table = Table(x, columns, {"class": tuple(classes), "user": tuple(users)}, scale)
     return by_group(table, "user", chosen)
-
-
-def _check_names(wanted: Sequence[str], users: Sequence[str], path: str) -> None:
-    for name in wanted:
-        if name not in users:
-            raise SampleError(f"{path}: no user {name!r}, expected some of {', '.join(users[:8])}")
 
 
 def _owners(path: Path, count: int) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import wave
 import zipfile
 from pathlib import Path
 
@@ -95,3 +96,104 @@ def stl10(folder: Path) -> NDArray[np.uint8]:
     }
     tar(folder / "stl10_binary.tar.gz", {f"stl10_binary/{n}.bin": c for n, c in members.items()})
     return x
+
+
+def zipped(path: Path, members: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as out:
+        for name, content in members.items():
+            out.writestr(name, content)
+
+
+def unpacked(folder: Path, members: dict[str, bytes]) -> None:
+    for name, content in members.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def wav(samples: NDArray[np.int16], rate: int) -> bytes:
+    stream = io.BytesIO()
+    with wave.open(stream, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(samples.astype("<i2").tobytes())
+    return stream.getvalue()
+
+
+def byte_planes(signal: NDArray[np.int16]) -> dict[str, NDArray[np.uint8]]:
+    """Differences along time as the packed forms keep them."""
+    steps = np.diff(signal.astype(np.int64), axis=-1, prepend=0) & 0xFFFF
+    return {"delta_lo": (steps & 255).astype(np.uint8), "delta_hi": (steps >> 8).astype(np.uint8)}
+
+
+SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+
+
+def digits(takes: int = 2) -> dict[str, bytes]:
+    """Every speaker and digit: a tone as high as the digit, of another length and loudness each time."""
+    rng = np.random.default_rng(0)
+    made = {"README.md": b"", "acquire_data/example.wav": b"no recording of a digit"}
+    for speaker in SPEAKERS:
+        for digit in range(10):
+            for take in range(takes):
+                time = np.arange(rng.integers(1500, 12000)) / 8000
+                tone = np.sin(2 * np.pi * (300 + 300 * digit) * time) * rng.integers(300, 30000)
+                made[f"recordings/{digit}_{speaker}_{take}.wav"] = wav(tone.astype(np.int16), 8000)
+    return made
+
+
+def digits_packed(path: Path, members: dict[str, bytes]) -> None:
+    """The same recordings, behind one another."""
+    names = sorted(name for name in members if name.startswith("recordings/"))
+    parts = [n.removeprefix("recordings/").removesuffix(".wav").split("_") for n in names]
+    clips = [np.frombuffer(members[name][44:], "<i2") for name in names]
+    np.savez(
+        path,
+        **byte_planes(np.concatenate(clips)),
+        offsets=np.cumsum([0, *map(len, clips)]),
+        digit=np.array([int(digit) for digit, _, _ in parts], np.uint8),
+        speaker=np.array([SPEAKERS.index(speaker) for _, speaker, _ in parts], np.uint8),
+        take=np.array([int(take) for _, _, take in parts], np.uint8),
+        speakers=np.array(SPEAKERS),
+    )
+
+
+ACTIVITIES = ("SEATED", "STANDING_UP", "WALKING", "TURNING", "SITTING_DOWN")
+
+
+def rounds(subjects: tuple[int, ...] = (1, 2), runs: int = 3) -> dict[str, bytes]:
+    """Each activity for 150 samples: subject, run and activity can be read off three of the values."""
+    made = {
+        "README.md": b"",
+        "DATA/executions_info.csv": b"execution_id,orientation,first_turn,second_turn\n",
+    }
+    for subject in subjects:
+        for run in range(1, runs + 1):
+            for number, device in enumerate(("sp", "sw")):
+                lines = ["x_acc,y_acc,z_acc,x_gyro,y_gyro,z_gyro,timestamp,label"]
+                for i in range(150 * len(ACTIVITIES)):
+                    values = (subject, run, i // 150, number / 2, i / 1024, -i / 1024)
+                    lines.append(",".join(map(str, (*values, 10 * i, ACTIVITIES[i // 150]))))
+                made[f"DATA/s{subject:02d}/s{subject:02d}_{run:02d}_{device}.csv"] = "\n".join(lines).encode()
+    return made
+
+
+def rounds_packed(path: Path, members: dict[str, bytes]) -> None:
+    """The same recordings, behind one another; the activities stand in another order."""
+    names = sorted(name for name in members if name.endswith(("sp.csv", "sw.csv")))
+    rows = [[line.split(",") for line in members[name].decode().splitlines()[1:]] for name in names]
+    values = np.concatenate([np.array([row[:6] for row in part], np.float64) for part in rows])
+    known = tuple(reversed(ACTIVITIES))
+    stems = [name.rsplit("/", 1)[1].removesuffix(".csv").split("_") for name in names]
+    scale = np.array([512, 512, 512, 1024, 1024, 1024], np.float32)
+    np.savez(
+        path,
+        **byte_planes(np.rint(values * scale).astype(np.int16).T),
+        offsets=np.cumsum([0, *map(len, rows)]),
+        label=np.array([known.index(row[7]) for part in rows for row in part], np.uint8),
+        activities=np.array(known),
+        subject=np.array([int(subject[1:]) for subject, _, _ in stems], np.uint8),
+        execution=np.array([int(execution) for _, execution, _ in stems], np.uint8),
+        is_watch=np.array([device == "sw" for _, _, device in stems]),
+        scale=scale,
+    )

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
-from regrow.datasets.catalog import File
+from regrow.datasets.catalog import DATASETS, File, _folder
 from regrow.datasets.fetch import download, fetch
+from regrow.datasets.prepare import located
 from regrow.errors import SampleError
+from tests.runtime.datasets import official
 
 CONTENT = bytes(range(256)) * 2000
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
@@ -99,6 +104,44 @@ def test_a_wrong_checksum_leaves_nothing(server: Server, tmp_path: Path) -> None
 def test_a_missing_page_names_the_address(server: Server, tmp_path: Path) -> None:
     with pytest.raises(SampleError, match=r"/none: HTTP Error 404"):
         download(File("file", "", f"{server[0]}/none"), tmp_path / "file")
+
+
+def test_a_folder_comes_out_of_its_archive(
+    server: Server, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    official.tar(tmp_path / "birds.tgz", {"birds/images/001.wren/a.jpg": b"a", "birds/README": b"b"})
+    packed = (tmp_path / "birds.tgz").read_bytes()
+    monkeypatch.setattr(sys.modules[__name__], "CONTENT", packed)
+    file = File("birds.tgz", f"md5:{hashlib.md5(packed).hexdigest()}", f"{server[0]}/file")
+    birds = replace(DATASETS["cub"], distributions=(_folder("birds/images", file),))
+    monkeypatch.setitem(DATASETS, "cub", birds)
+    (folder,) = fetch("cub")
+    assert (folder / "001.wren" / "a.jpg").read_bytes() == b"a"
+    found = located("cub")
+    assert found is not None
+    assert found[1] == {"birds/images": folder}
+    assert fetch("cub") == []
+    # A folder that was lost comes out of the archive that stayed; one that is damaged is named.
+    shutil.rmtree(data / "cub" / "birds")
+    asked = len(server[1].asked)
+    assert fetch("cub") == [folder]
+    assert len(server[1].asked) == asked
+    shutil.rmtree(data / "cub" / "birds")
+    (data / "cub" / "birds.tgz").write_bytes(packed[:20])
+    with pytest.raises(SampleError, match=r"birds\.tgz: cannot be unpacked .*fetch it again"):
+        fetch("cub")
+
+
+def test_an_archive_that_would_write_elsewhere_is_refused(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data / "cub").mkdir()
+    official.tar(data / "cub" / "birds.tgz", {"../../outside": b"a"})
+    file = File("birds.tgz", url="http://127.0.0.1:9/birds.tgz")
+    monkeypatch.setitem(DATASETS, "cub", replace(DATASETS["cub"], distributions=(_folder("birds", file),)))
+    with pytest.raises(SampleError, match="cannot be unpacked"):
+        fetch("cub")
+    assert not (data.parent / "outside").exists()
 
 
 def test_what_has_no_address_says_where_to_ask() -> None:

@@ -68,6 +68,28 @@ def test_a_turned_character_is_a_class_of_its_own(data: Path) -> None:
     assert (quarter == np.rot90(upright, 1, axes=(-2, -1))).all()
 
 
+def test_every_class_of_an_episode_is_turned_by_a_quarter_of_its_own(data: Path) -> None:
+    official.omniglot_packed(data)
+    plain, turning = open_classes("omniglot:val"), open_classes("omniglot:val", rotations="episodes")
+    assert turning.n_classes == plain.n_classes
+    seen = np.zeros(4, int)
+    for index in range(40):
+        upright, e = (sample(source, 5, 1, 2, 3, index) for source in (plain, turning))
+        assert e.classes == upright.classes
+        for label in range(5):
+            pairs = [
+                (upright.support_x[upright.support_y == label], e.support_x[e.support_y == label]),
+                (upright.query_x[upright.query_y == label], e.query_x[e.query_y == label]),
+            ]
+            # One quarter for the whole class, support and query alike.
+            fits = [q for q in range(4) if all((np.rot90(a, q, axes=(-2, -1)) == b).all() for a, b in pairs)]
+            assert len(fits) == 1
+            seen[fits[0]] += 1
+    assert seen.min() > 30  # of 200 classes, 50 are expected of each
+    with pytest.raises(SampleError, match="none, classes or episodes"):
+        open_source("omniglot:val", rotations="always")
+
+
 def test_omniglots_archives_ink_is_one(data: Path) -> None:
     inks = official.omniglot_zips(data)
     table = prepare.load("omniglot")

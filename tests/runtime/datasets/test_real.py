@@ -12,7 +12,7 @@ from regrow.episodes import open_source
 from regrow.evaluate import Sizes, nearest_class_mean
 
 ROOT = Path(os.environ.get("REGROW_DATA", "absent"))
-SIZES: Sizes = {"n_way": 5, "k_shot": 5, "queries": 10, "episodes": 60, "seed": 0}
+SIZES: Sizes = {"n_way": 5, "k_shot": 5, "queries": 4, "episodes": 60, "seed": 0}
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,8 @@ SIZES: Sizes = {"n_way": 5, "k_shot": 5, "queries": 10, "episodes": 60, "seed": 
         ("cifar_fs:test", "cifar100_fs_valtest.npz", 0.33, 0.48),
         ("myo_emg:test", "myo_emg.npz", 0.15, 0.5),
         ("dspspeech20:test", "dspspeech20_logmel.npz", 0.6, 0.98),
+        ("fsdd:", "fsdd_8k.npz", 0.75, 0.98),
+        ("sp_sw_har:test", "sp_sw_har.npz", 0.3, 0.9),
         ("uci_har:test", "uci_har.npz", 0.35, 0.98),
     ],
 )

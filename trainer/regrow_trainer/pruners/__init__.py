@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
@@ -37,6 +37,7 @@ class Asked(NamedTuple):
     alpha: float
     recursive: bool
     columns: int  # inputs of a layer per task, at most about that many
+    block: int  # columns that are judged together, 0 for all of a layer
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Evidence:
 
 
 class Curvatures(Protocol):
-    """The curvature of every layer, one per group of its channels."""
+    """The curvature of every layer, one per block of each group of its channels."""
 
     def scores(self, params: Tensors, masks: Tensors) -> Tensors:
         """What removing each weight costs."""
@@ -100,20 +101,21 @@ def pruner(name: str, args: Mapping[str, Any] | None = None) -> Pruner:
     return partial(found, **args) if args else found
 
 
-def prunable(params: Mapping[str, Tensor]) -> tuple[str, ...]:
+def prunable(params: Mapping[str, Tensor], spare: Sequence[str] = ()) -> tuple[str, ...]:
     """Weights of two or more dimensions, the classifier spared; biases and norms are too few to matter.
 
     What turns a context into scales is spared too: before adaptation its input is zero, so no score knows it.
+    So is what the patterns of `spare` name.
     """
     shapes = {name: tuple(p.shape) for name, p in params.items()}
-    spared = select(shapes, ["@head"]) if shapes else ()
+    spared = select(shapes, ["@head", *spare]) if shapes else ()
     names = tuple(
         n for n, shape in shapes.items() if len(shape) >= 2 and n not in spared and "film" not in n.split(".")
     )
     if not names:
         raise UnsupportedError(
             f"prune: none of {', '.join(params)} can be pruned, expected a weight of two or more dimensions "
-            "before the classifier; use a deeper backbone"
+            "before the classifier; use a deeper backbone or spare less"
         )
     return names
 

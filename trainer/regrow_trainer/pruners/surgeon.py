@@ -24,9 +24,14 @@ def anp(
     recursive: bool = False,
     repair: bool = True,
     columns: int = _COLUMNS,
+    block: int = 0,
 ) -> Judgement:
-    """By the inputs after adaptation, over many tasks. `recursive` holds half the state and takes longer."""
-    return _judge(evidence, Asked(tasks, True, alpha, recursive, columns), repair)
+    """By the inputs after adaptation, over many tasks. `recursive` holds half the state and takes longer.
+
+    `block` bounds the columns that are factorised together: a layer of d columns then takes d * block numbers
+    of state and (block / d)^2 of the time, and makes up for a weight within its block only.
+    """
+    return _judge(evidence, Asked(tasks, True, alpha, recursive, columns, block), repair)
 
 
 def l_obs(
@@ -37,16 +42,17 @@ def l_obs(
     recursive: bool = False,
     repair: bool = True,
     columns: int = _COLUMNS,
+    block: int = 0,
 ) -> Judgement:
     """By the inputs before adaptation, of one target task as published; more tasks make it a fair rival."""
-    return _judge(evidence, Asked(tasks, False, alpha, recursive, columns), repair)
+    return _judge(evidence, Asked(tasks, False, alpha, recursive, columns, block), repair)
 
 
 def _judge(evidence: Evidence, asked: Asked, repair: bool) -> Judgement:
-    if asked.tasks < 1 or not asked.alpha > 0 or asked.columns < 1:
+    if asked.tasks < 1 or not asked.alpha > 0 or asked.columns < 1 or asked.block < 0:
         raise UnsupportedError(
             f"prune.args: tasks {asked.tasks}, alpha {asked.alpha}, columns {asked.columns}, expected all of "
-            "them above 0; correct them"
+            f"them above 0; block {asked.block}, expected 0 or more; correct them"
         )
     seen = evidence.curvatures(asked)
     scores = seen.scores(evidence.params, evidence.masks)

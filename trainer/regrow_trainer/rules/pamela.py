@@ -20,9 +20,15 @@ from regrow_trainer.tensors import Tensors
 
 
 def pamela(
-    lr: float = 0.01, steps: int = 5, w: int = 2, skip: Literal["aligned", "literal"] = "aligned"
+    lr: float = 0.01,
+    steps: int = 5,
+    w: int = 2,
+    skip: Literal["aligned", "literal"] = "aligned",
+    rates: bool = True,
 ) -> Rule:
     """Begins as gradient descent: Q is `lr`, P is 0; so it is again after `steps` steps.
+
+    The paper's ablation: without `rates` Q stays `lr` and only P is learned, with `w` above `steps` only Q.
 
     `aligned` mixes after steps w, 2w, ..., as the paper's index sets say; `literal` at the steps j = w, 2w
     and so on of its equation 5, one step later.
@@ -40,7 +46,8 @@ def pamela(
         for name, param in params.items():
             owner = params[layer[name]]
             own = owner.shape[:1] if owner.ndim > 2 else param.shape
-            made[_rates(params, layer, name)] = torch.full((steps, *own), lr, dtype=param.dtype)
+            if rates:
+                made[_rates(params, layer, name)] = torch.full((steps, *own), lr, dtype=param.dtype)
         if mixes:
             made |= {f"p.{name}": torch.zeros(mixes) for name in dict.fromkeys(layer.values())}
         return made
@@ -60,8 +67,10 @@ def pamela(
         mixing = due & (which >= 0) & (which < mixes)
         new, kept = {}, {}
         for name, param in params.items():
-            rate = torch.index_select(meta[_rates(params, layer, name)], 0, row)[0]
-            rate = torch.where(step < steps, rate, lr)
+            rate = torch.tensor(lr, dtype=param.dtype, device=param.device)
+            if rates:
+                learned = torch.index_select(meta[_rates(params, layer, name)], 0, row)[0]
+                rate = torch.where(step < steps, learned, lr)
             moved = param - rate.reshape(*rate.shape, *[1] * (param.ndim - rate.ndim)) * grads[name]
             new[name] = moved
             if mixes:
