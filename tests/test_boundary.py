@@ -36,7 +36,7 @@ LONG_FILES: dict[str, str] = {
     "runtime/regrow/datasets/catalog.py": "one row per dataset, data only",
     "runtime/regrow/manifest.py": "one dataclass and one reader per object of the manifest",
 }
-RUNTIME_LINES = 12500
+RUNTIME_LINES = 13000
 SERVICE_LINES = 3400
 TEXT = {".py", ".md", ".toml", ".txt", ".c", ".h", ".html", ".css", ".js", ".json", ".yml", ""}
 
