@@ -340,6 +340,7 @@ static void grad_rows(const grad_job *job, size_t first, size_t count, const flo
 static regrow_status op_conv_dw(const machine *m, const uint32_t *w, uint32_t n)
 {
     grad_job job;
+    memset(&job, 0, sizeof job); /* gcc at -O1 cannot tell that a job that was prepared is whole */
     regrow_status status = grad_prepare(m, w, n, WHOLE, &job);
     if (status != REGROW_OK) return status;
     const filter *f = &job.f;
