@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from benchmarks.papers.measure import scored
+from benchmarks.papers.measure import walked
 from benchmarks.papers.table import Cell, Chart, Claim, Job, Measured, Preset, Table
 from benchmarks.papers.work import Work
 from regrow_trainer.recipe import Prune
@@ -22,25 +22,19 @@ ROWS = {
 
 def dense(preset: Preset, seed: int, work: Work) -> Measured:
     recipe = work.recipe(RECIPE, seed, preset.sets["base"], preset.sets["retrain"])
-    return _measured(work, work.trained("sine-dense", recipe, _base(preset, seed, work)), preset)
+    run = work.trained("sine-dense", recipe, _base(preset, seed, work))
+    return walked(work.last(run), preset.episodes, work.workers)
 
 
 def pruned(preset: Preset, seed: int, key: str, percent: int, work: Work) -> Measured:
     recipe = work.recipe(RECIPE, seed, preset.sets["base"], preset.sets["retrain"])
     plan = ROWS[key][1].model_copy(update={"sparsity": percent / 100, "schedule": "iterative:0.1"})
     run = work.trained(f"sine-{key}-{percent}", recipe, _base(preset, seed, work), plan)
-    return _measured(work, run, preset)
+    return walked(work.last(run), preset.episodes, work.workers)
 
 
 def _base(preset: Preset, seed: int, work: Work) -> RunDir:
     return work.trained("sine-base", work.recipe(RECIPE, seed, preset.sets["base"]))
-
-
-def _measured(work: Work, run: RunDir, preset: Preset) -> Measured:
-    made = work.last(run)
-    steps = range(made.steps + 1)
-    path = scored(made, preset.episodes, steps, workers=work.workers)
-    return Measured(path[made.steps], curve=[(n, e.mean) for n, e in path.items()])
 
 
 def jobs(preset: Preset) -> list[Job]:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from benchmarks.papers.table import Measured
 from regrow.checkpoint import Checkpoint
 from regrow.evaluate import Evaluation
 from regrow_trainer.batching import Workers
@@ -52,3 +53,9 @@ def scored(
             )
     columns = torch.cat(slabs).double().numpy().T
     return {n: Evaluation(c, "mse" if mse else "accuracy") for n, c in zip(steps, columns, strict=True)}
+
+
+def walked(made: Checkpoint, episodes: int, workers: int | None = None) -> Measured:
+    """The score after the last step on the device, with the curve that leads there."""
+    path = scored(made, episodes, range(made.steps + 1), workers=workers)
+    return Measured(path[made.steps], curve=[(float(n), e.mean) for n, e in path.items()])

@@ -92,11 +92,15 @@ class NativeEngine:
         packed = set(packs(self._programs, self._kept).values())
         return storable(self._programs, self._bundle.manifest.parameters, packed)
 
+    @property
+    def _staying(self) -> dict[str, Stored]:
+        """Of those, what the smallest plan asked for reads as it is stored."""
+        return self._stored if STYLES[self._styles[-1]].recompute else {}
+
     @cached_property
     def widened(self) -> tuple[str, ...]:
         """Frozen weights stored narrower than fp32 that plans read as floats all the same."""
-        stays = self._stored if STYLES[self._styles[-1]].recompute else {}
-        entries = self._bundle.manifest.parameters
+        stays, entries = self._staying, self._bundle.manifest.parameters
         narrow = (
             p.name for p in entries if p.adaptable == "none" and p.values != "fp32" and len(p.shape) > 1
         )
@@ -106,7 +110,7 @@ class NativeEngine:
     def frozen_bytes(self) -> int:
         """What frozen weights take while an engine runs: floats, or as they are stored."""
         entries = [p for p in self._bundle.manifest.parameters if p.adaptable == "none"]
-        stays = self._stored if STYLES[self._styles[-1]].recompute else {}
+        stays = self._staying
         return sum(stays[p.name].bytes if p.name in stays else 4 * prod(p.shape) for p in entries)
 
     def planned_bytes(self, support: int) -> int:
