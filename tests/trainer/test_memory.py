@@ -37,7 +37,7 @@ def test_chunks_shrink_before_threads_are_given_up(
 
 
 def test_what_cannot_fit_says_needed_and_given(make_recipe: Callable[..., Any]) -> None:
-    with pytest.raises(BudgetError, match="needs 110 bytes for one task at a time, given 109"):
+    with pytest.raises(BudgetError, match="needs 110 B for one task at a time, given 109 B"):
         plan(make_recipe("sine"), Use(100, 10), 109)
 
 

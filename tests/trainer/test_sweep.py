@@ -114,6 +114,7 @@ def test_a_point_is_four_commands_that_a_person_could_type() -> None:
     args = argparse.Namespace(
         checkpoint="base.safetensors", out=Path("out"), method="anp", scope="layer", schedule="iterative:0.1",
         retrain=7, channels=True, rewind=False, device_scope=None, workers=2, set=["train.tasks=3"],
+        device="cpu", memory_limit=2_000_000_000,
         episodes=9,
         queries=4, repeat=3,
     )  # fmt: skip
@@ -121,7 +122,8 @@ def test_a_point_is_four_commands_that_a_person_could_type() -> None:
     assert [c[0] for c in commands] == ["prune", "export", "compare", "bench"]
     assert " ".join(commands[0]) == (
         "prune base.safetensors --sparsity 0.85 --method anp --scope layer --schedule iterative:0.1 "
-        "--retrain 7 -o out/85-percent --channels --workers 2 --set train.tasks=3"
+        "--retrain 7 -o out/85-percent --channels --device cpu --workers 2 "
+        "--memory-limit 2000000000 --set train.tasks=3"
     )
     assert "--channels" not in sweep.steps(args, 0.0)[0].command
 

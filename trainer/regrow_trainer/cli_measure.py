@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from regrow.cli.command import Command, emit, table
 from regrow.errors import RegrowError
-from regrow_trainer.run_cli import TORCH, positive
+from regrow_trainer.run_cli import TORCH, natural, positive
 
 if TYPE_CHECKING:
     from regrow.evaluate import Evaluation
@@ -33,8 +33,8 @@ def _episode_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k-shot", type=positive, help="support samples per class")
     parser.add_argument("--queries", type=positive, default=15, help="query samples per class (15)")
     parser.add_argument("--episodes", type=positive, default=600, help="how many (600)")
-    parser.add_argument("--steps", type=int, help="update steps; by default those of the file")
-    parser.add_argument("--seed", type=int, default=0, help="which episodes (0)")
+    parser.add_argument("--steps", type=natural, help="update steps; by default those of the file")
+    parser.add_argument("--seed", type=natural, default=0, help="which episodes (0)")
     parser.add_argument("--workers", type=positive, metavar="N", help="threads; all usable cores by default")
 
 

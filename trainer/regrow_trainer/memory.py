@@ -12,6 +12,7 @@ import sys
 from typing import NamedTuple
 
 from regrow.bench.memory import peak
+from regrow.cli.command import human_bytes
 from regrow.errors import BudgetError, RegrowError
 from regrow_trainer.batching import Workers, usable_cores
 from regrow_trainer.build import build, open_data
@@ -62,8 +63,9 @@ def plan(recipe: Recipe, use: Use, limit: int, workers: int | None = None) -> Pl
     room = (limit - use.fixed) // max(use.per_task, 1)
     if room < 1:
         raise BudgetError(
-            f"recipe {recipe.name}: needs {use.fixed + use.per_task} bytes for one task at a time, given "
-            f"{limit}; raise the limit, or train with fewer steps, fewer queries or a narrower backbone"
+            f"recipe {recipe.name}: needs {human_bytes(use.fixed + use.per_task)} for one task at a time, "
+            f"given {human_bytes(limit)}; raise the limit, or train with fewer steps, fewer queries or a "
+            "narrower backbone"
         )
     threads = min(threads, room)
     chunk = min(wanted, room // threads)

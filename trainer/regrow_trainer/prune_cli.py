@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from regrow.cli.command import Command, byte_count, human_bytes, table
 from regrow.errors import RegrowError
-from regrow_trainer.run_cli import TORCH, options, positive, run, run_options
+from regrow_trainer.run_cli import TORCH, natural, options, positive, run, run_options
 
 if TYPE_CHECKING:
     from regrow.checkpoint import Checkpoint
@@ -47,7 +47,11 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scope", choices=("layer", "global"), default="layer", help="where weights compete")
     parser.add_argument("--schedule", default="oneshot", help="oneshot, or iterative:0.1 (share per round)")
     parser.add_argument(
-        "--retrain", type=int, default=0, metavar="N", help="meta-iterations after pruning, over all rounds"
+        "--retrain",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="meta-iterations after pruning, over all rounds",
     )
     parser.add_argument(
         "--rewind", action="store_true", help="go back to the weights before any training (meta-lth does)"
@@ -69,6 +73,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.sweep is not None or args.target_bytes is not None:
         from regrow_trainer import sweep, target
 
+        _check_many(args)
         chosen: Callable[[argparse.Namespace], int] = target.run if args.sweep is None else sweep.run
         return chosen(args)
     return _prune(args)
@@ -151,6 +156,25 @@ def _check_alone(args: argparse.Namespace) -> None:
         )
 
 
+def _check_many(args: argparse.Namespace) -> None:
+    """What would only be refused at the second point of a sweep, when the first has trained for an hour."""
+    from regrow_trainer.pruners import pruner
+    from regrow_trainer.recipe import Prune
+    from regrow_trainer.structured import check_plan
+    from regrow_trainer.subnets import SUBNETS
+
+    if args.method in SUBNETS:
+        raise RegrowError(
+            f"prune: --method {args.method} with --sweep or --target-bytes, expected neither: what stays was "
+            "learned; prune what comes of it in a second step"
+        )
+    recipe, _ = _begin(argparse.Namespace(**{**vars(args), "channels": False}))
+    plan = recipe.prune or Prune(**_plan(args))
+    pruner(plan.pruner, plan.args)
+    if args.channels:
+        check_plan(plan)
+
+
 def _told(run: RunDir, made: Checkpoint) -> tuple[dict[str, Any], str]:
     """What was removed, what judging took, and both as text."""
     from regrow_trainer import metrics
@@ -180,7 +204,7 @@ def _told(run: RunDir, made: Checkpoint) -> tuple[dict[str, Any], str]:
         lines.append(f"{channels['sparsity']:.1%} of the weights are gone with their channels")
     if rounds:
         lines.append(
-            f"judged {len(rounds)} times in {data['pruning_seconds']:.1f} s, with "
+            f"judged in {len(rounds)} round{'s' * (len(rounds) > 1)}, {data['pruning_seconds']:.1f} s, with "
             f"{human_bytes(data['held_bytes'])} of state beside the weights"
         )
     return data, "\n".join(lines)

@@ -111,7 +111,7 @@ class Prune(_Part):
     args: dict[str, Any] = {}
     sparsity: Annotated[float, Field(ge=0, lt=1)]
     scope: Literal["layer", "global"] = "layer"
-    schedule: Annotated[str, Field(pattern=r"^(oneshot|iterative:0?\.[0-9]+)$")] = "oneshot"
+    schedule: Annotated[str, Field(pattern=r"^(oneshot|iterative:0?\.[0-9]*[1-9][0-9]*)$")] = "oneshot"
     spare: list[str] = []
     rewind: bool = False
     device: Literal["kept", "strict", "plus_head", "plus_unmasked"] = "kept"
@@ -197,6 +197,12 @@ def _override(data: dict[str, Any], text: str, place: str) -> None:
     data[last] = parsed
 
 
+# What pydantic says in its own words only.
+_WANTED = {
+    "string_pattern_mismatch": "oneshot, or iterative:SHARE of all weights per round, as in iterative:0.1"
+}
+
+
 def _explain(place: str, error: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     where: tuple[str | int, ...] = error["loc"]
     key = ".".join(str(part) for part in where)
@@ -209,7 +215,8 @@ def _explain(place: str, error: Mapping[str, Any], data: Mapping[str, Any]) -> s
         return f"{place}: {key}: unknown key, expected one of this section's; {hint}"
     if error["type"] == "missing":
         return f"{place}: {key}: found nothing, expected a value; add the key"
-    return f"{place}: {key}: found {error['input']!r}, expected: {error['msg']}; correct it"
+    wanted = _WANTED.get(error["type"], error["msg"].removeprefix("Input should be "))
+    return f"{place}: {key}: found {error['input']!r}, expected {wanted}; correct it"
 
 
 def _keys(where: Sequence[str | int]) -> list[str]:

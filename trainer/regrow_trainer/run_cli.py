@@ -101,7 +101,19 @@ def speaks() -> bool:
 
 def positive(text: str) -> int:
     """A whole number from 1, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
+    return _whole(text, 1)
+
+
+def natural(text: str) -> int:
+    """A whole number from 0, for argparse."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number from {least}")
     return value

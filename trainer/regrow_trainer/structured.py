@@ -39,12 +39,7 @@ def narrowed(start: Checkpoint, plan: Prune, place: str, workers: int | None = N
 
     `plan.sparsity` is the share of the prunable weights that goes with them.
     """
-    if plan.schedule != "oneshot" or plan.rewind or plan.device != "kept" or plan.spare:
-        raise UnsupportedError(
-            f"prune: channels with schedule {plan.schedule!r}, rewind {plan.rewind}, device {plan.device!r}, "
-            f"spare {plan.spare}, expected oneshot and none of them; prune what comes of it again for a "
-            "further round"
-        )
+    check_plan(plan)
     recipe = parse_recipe({k: v for k, v in start.recipe.items() if k != "prune"}, place)
     built = build(recipe)
     state = fresh(to_tensors(start.params), to_tensors(start.meta), to_tensors(start.masks))
@@ -77,6 +72,16 @@ def narrowed(start: Checkpoint, plan: Prune, place: str, workers: int | None = N
         recipe=smaller.recipe.model_dump(mode="json", exclude_none=True),
         provenance={**start.provenance, "origin": {**start.provenance.get("origin", {}), "channels": told}},
     )
+
+
+def check_plan(plan: Prune) -> None:
+    """Channels go at once, and for good."""
+    if plan.schedule != "oneshot" or plan.rewind or plan.device != "kept" or plan.spare:
+        raise UnsupportedError(
+            f"prune: channels with schedule {plan.schedule!r}, rewind {plan.rewind}, device {plan.device!r}, "
+            f"spare {plan.spare}, expected oneshot and none of them; prune what comes of it again for a "
+            "further round"
+        )
 
 
 def _narrow(built: Built, before: Tensors, after: Tensors) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from regrow.cli.command import emit, human_bytes, table
+from regrow.demo.steps import RECORD as STEPS
 from regrow.demo.steps import Step, digest, run_all
 from regrow.errors import RegrowError
 from regrow.files import atomic_write
@@ -45,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
             f"{out}: holds a sweep already, expected a new folder; add --resume to go on with it, --force to "
             "replace it, or choose another -o"
         )
-    ground = digest([Path(args.checkpoint)]) + ("" if not args.force else f" {time.time_ns()}")
+    ground = digest([Path(args.checkpoint)])
+    if args.force:
+        anew(out)
     began = time.monotonic()
     for done, share in enumerate(shares):
         left = (time.monotonic() - began) / done * (len(shares) - done) if done else None
@@ -67,6 +70,11 @@ def run(args: argparse.Namespace) -> int:
     atomic_write(out / PAGE, page(data).encode())
     emit(args, {**data, "plot": str(out / PLOT), "page": str(out / PAGE)}, _text(points, metric, out))
     return 0
+
+
+def anew(out: Path) -> None:
+    """Forget which steps were done; each of them then replaces its files."""
+    (out / STEPS).unlink(missing_ok=True)
 
 
 def parse(text: str) -> list[float]:
@@ -102,14 +110,20 @@ def prune_words(args: argparse.Namespace, share: float, run: str) -> tuple[str, 
     """The command that prunes to one sparsity; nothing is pruned at 0, so channels are left whole."""
     flags = [f"--{flag}" for flag in ("channels", "rewind") if getattr(args, flag) and share]
     device = ("--device-scope", args.device_scope) if args.device_scope else ()
-    workers = ("--workers", f"{args.workers}") if args.workers else ()
+    how = ("workers", "memory_limit")
+    given = [word for name in how if (v := getattr(args, name)) for word in (_flag(name), f"{v}")]
+    where = ("--device", args.device) if args.device != "auto" else ()
     sets = [word for pair in args.set for word in ("--set", pair)]
     method = args.method if share else "magnitude"
     return (
         *("prune", args.checkpoint, "--sparsity", f"{share:.6g}", "--method", method, "--scope", args.scope),
         *("--schedule", args.schedule, "--retrain", f"{args.retrain}", "-o", run),
-        *flags, *device, *workers, *sets,
+        *flags, *device, *where, *given, *sets,
     )  # fmt: skip
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def front(points: Sequence[Point]) -> list[Point]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from regrow.cli.command import emit, human_bytes
 from regrow.demo.steps import Step, digest, run_all
 from regrow.errors import BudgetError, RegrowError
-from regrow_trainer.sweep import prune_words
+from regrow_trainer.sweep import anew, prune_words
 
 BUNDLE = "pruned.regrow"
 _MOST = 0.995  # of the weights; what is left then is biases, norms, head and programs
@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
             f"{bundle}: exists already, expected a new folder; add --resume to go on, --force to replace it, "
             "or choose another -o"
         )
+    if args.force:
+        anew(out)
     trial = argparse.Namespace(**{**vars(args), "retrain": 0, "schedule": "oneshot", "rewind": False})
     share = find(lambda part: _size(trial, part, out / "trials" / f"{part:.6f}"), limit)
     for _ in range(_TRIES):

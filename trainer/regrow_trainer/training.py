@@ -184,11 +184,12 @@ class _Run:
             state = self._step(state, out.params, out.meta)
             loss, accuracy = float(out.loss), float(out.accuracy)
         speed = self.options.tasks / (time.monotonic() - began)
-        figures = {**self._figures(loss, accuracy), "tasks_per_s": speed}
-        show(state.iteration, **{name: value for name, value in figures.items() if value is not None})
+        figures = self._figures(loss, accuracy)
+        shown = {name: value for name, value in figures.items() if value is not None}
+        show(state.iteration, **shown, **{"tasks/s": speed})
         if state.iteration % _METRICS_EVERY == 0:
             record = {"kind": "train", "iteration": state.iteration, "skipped": state.skipped}
-            metrics.write({**record, **figures})
+            metrics.write({**record, **figures, "tasks_per_s": speed})
         if state.iteration % self.recipe.validation.every == 0 or state.iteration == self.options.iterations:
             state = self._validate(state, metrics, pool)
         return state
