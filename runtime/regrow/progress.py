@@ -52,7 +52,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._shown or self._clock() - self._began > SHOW_ABOVE:
+        if self.total != 0 and (self._shown or self._clock() - self._began > SHOW_ABOVE):
             self._write(final=True)
 
     def start_at(self, done: int) -> None:

@@ -38,6 +38,14 @@ def test_a_short_job_is_silent(live: bool) -> None:
     assert work(live, 1.5) == ""
 
 
+@pytest.mark.parametrize("live", [True, False])
+def test_nothing_to_do_is_no_progress(live: bool) -> None:
+    stream, clock = Terminal(live), Clock()
+    with Progress(0, "prune", stream=stream, clock=clock):
+        clock.now += 19
+    assert stream.getvalue() == ""
+
+
 def test_a_terminal_shows_one_line_with_the_time_left() -> None:
     shown = work(True, 10).split("\r")
     assert shown[1].startswith("train  [#")

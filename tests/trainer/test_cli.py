@@ -162,6 +162,19 @@ def test_a_sparsity_that_cannot_be(
     assert "prune.sparsity" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["evaluate", "x", "--steps", "-1"], "found '-1', expected a whole number from 0"),
+        (["train", "x", "--workers", "none"], "found 'none', expected a whole number from 1"),
+        (["prune", "x", "-o", "y", "--retrain", "-3"], "found '-3', expected a whole number from 0"),
+    ],
+)
+def test_numbers_that_cannot_be(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_the_commands_load_without_torch() -> None:
     heavy = "{'torch', 'pydantic', 'numpy'}"
     code = f"import sys, regrow_trainer.cli, regrow_trainer; print({heavy} & set(sys.modules))"

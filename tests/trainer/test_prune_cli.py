@@ -83,6 +83,7 @@ def test_channels_as_typed_go_on_and_evaluate(
         (["--channels", "--schedule", "iterative:0.1"], "expected oneshot"),
         (["--method", "anp", "--set", "prune.args.depth=3"], "found depth; expected arguments: tasks"),
         (["--sweep", "1,2"], "expected shares between 0 and 1"),
+        (["--schedule", "iterative:0.0"], "found 'iterative:0.0', expected oneshot, or iterative:SHARE"),
     ],
 )
 def test_what_cannot_be_pruned_so_is_said(
@@ -90,6 +91,29 @@ def test_what_cannot_be_pruned_so_is_said(
 ) -> None:
     assert main(["prune", str(start), *words, "-o", str(tmp_path / "run")]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--method", "magnitud"], "did you mean 'magnitude'"),
+        (["--method", "mmsup"], "what stays was learned"),
+        (["--channels", "--rewind"], "expected oneshot"),
+        (["--set", "prune.args.depth=3"], "found depth"),
+    ],
+)
+@pytest.mark.parametrize("many", [["--sweep", "0.5"], ["--target-bytes", "64KiB"]])
+def test_a_mistake_is_told_before_anything_is_trained(
+    start: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    many: list[str],
+    words: list[str],
+    said: str,
+) -> None:
+    assert main(["prune", str(start), *many, *words, "-o", str(tmp_path / "run")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_size_and_a_share_exclude_each_other(start: Path, tmp_path: Path) -> None:

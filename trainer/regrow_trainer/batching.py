@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_map
 
+from regrow.progress import Told
 from regrow_trainer.device import put
 from regrow_trainer.learner import Learner, Task
 from regrow_trainer.many import Many
@@ -69,14 +70,28 @@ class Workers:
         parts = self._parts((*tasks, *more))
         return _tree(torch.cat, list(self._pool.map(lambda part: self._chunk(function, part), parts)))
 
-    def mean(self, function: Callable[..., Result], tasks: Task, *, many: bool = False) -> Result:
+    def mean(
+        self,
+        function: Callable[..., Result],
+        tasks: Task,
+        *,
+        many: bool = False,
+        progress: Told | None = None,
+    ) -> Result:
         """The mean of `function` over the tasks, those of the other processes included.
 
         With `many` it takes a learner of many tasks, and what it makes has a leading dimension.
         """
         parts = self._parts(tasks)
         together = many and self._batching != "loop"
-        sums = list(self._pool.map(lambda part: self._sum(function, part, together), parts))
+        sums, done = [], 0
+        for part, made_of_it in zip(
+            parts, self._pool.map(lambda part: self._sum(function, part, together), parts), strict=True
+        ):
+            sums.append(made_of_it)
+            done += len(part[0])
+            if progress is not None:
+                progress.update(done)
         own = torch.tensor(float(len(tasks.support_x)), device=self._device)
         total, count = self._ranks.total((_tree(_added, sums), own))
         made: Result = tree_map(lambda t: t / count, total)

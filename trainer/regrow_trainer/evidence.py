@@ -119,13 +119,20 @@ def _gradients(
         own, rates = learner.spread(params), learner.spread(meta)
         return {n: function(g) for n, g in estimate(learner, own, rates, masks, task).params.items()}
 
-    return pool.mean(one, _tasks(built, ranks, _GRADIENT_TASKS), many=takes_many(estimate))
+    tasks = _tasks(built, ranks, _GRADIENT_TASKS)
+    with _shown(tasks, "gradients", ranks) as progress:
+        return pool.mean(one, tasks, many=takes_many(estimate), progress=progress)
 
 
 def _rates(built: Built, state: State, pool: Workers, ranks: Ranks) -> Tensors:
     given = (state.params, state.meta, state.masks)
     tasks = _tasks(built, ranks, _GRADIENT_TASKS)
-    return pool.mean(lambda learner, task: last_rates(learner, *given, task), tasks)
+    with _shown(tasks, "rates", ranks) as progress:
+        return pool.mean(lambda learner, task: last_rates(learner, *given, task), tasks, progress=progress)
+
+
+def _shown(tasks: Task, label: str, ranks: Ranks) -> Progress:
+    return Progress(len(tasks.support_x), label, stream=None if ranks.leads else io.StringIO())
 
 
 def _curvatures(built: Built, state: State, pool: Workers, ranks: Ranks, asked: Asked) -> Seen:
@@ -139,8 +146,7 @@ def _curvatures(built: Built, state: State, pool: Workers, ranks: Ranks, asked: 
     # Reptile has no last step: what it learns from is the whole way.
     every = built.recipe.train.strategy == "reptile"
     sums: dict[str, list[Direct | Recursive]] = {}
-    shown = Progress(len(tasks.support_x), "inputs", stream=None if ranks.leads else io.StringIO())
-    with shown as progress:
+    with _shown(tasks, "inputs", ranks) as progress:
         for done, found in enumerate(pool.stream(partial(_look, state, layers, asked, every), tasks), 1):
             for layer in layers:
                 z = blocks(layer, found[layer.weight])

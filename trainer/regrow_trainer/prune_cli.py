@@ -36,7 +36,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--out", required=True, type=Path, metavar="RUN", help="folder of the run")
     how_much = parser.add_mutually_exclusive_group()
-    how_much.add_argument("--sparsity", type=float, help=f"share of the weights to remove ({SPARSITY})")
+    how_much.add_argument(
+        "--sparsity", type=float, help=f"share of the weights to remove ({SPARSITY}); no layer is emptied"
+    )
     how_much.add_argument(
         "--sweep", metavar="LIST", help="several shares, e.g. 0.3,0.5,0.8: prune, export and measure each"
     )
@@ -202,6 +204,9 @@ def _told(run: RunDir, made: Checkpoint) -> tuple[dict[str, Any], str]:
         rows = [[g["name"], f"{g['kept']}", f"of {g['channels']} channels"] for g in channels["groups"]]
         lines.append(table(rows, right=(1,)))
         lines.append(f"{channels['sparsity']:.1%} of the weights are gone with their channels")
+    if not found and not channels:
+        data["adaptable"] = list(made.adaptable)
+        lines.append(f"nothing is gone; a device moves {', '.join(made.adaptable)}")
     if rounds:
         lines.append(
             f"judged in {len(rounds)} round{'s' * (len(rounds) > 1)}, {data['pruning_seconds']:.1f} s, with "

@@ -18,6 +18,7 @@ from regrow_trainer.sweep import anew, prune_words
 
 BUNDLE = "pruned.regrow"
 _MOST = 0.995  # of the weights; what is left then is biases, norms, head and programs
+_FIRST = 0.5
 _STEP = 0.001
 _TRIES = 3
 
@@ -54,15 +55,22 @@ def run(args: argparse.Namespace) -> int:
 
 def find(size: Callable[[float], int], limit: int) -> float:
     """The smallest share whose size is within the limit, to a tenth of a percent, by false position."""
-    low, high = 0.0, _MOST
-    over, under = size(low), size(high)
+    low, high = 0.0, _FIRST
+    over = size(low)
     if over <= limit:
         return 0.0
-    if under > limit:
-        raise BudgetError(
-            f"prune: --target-bytes {limit}: {under} bytes with {_MOST:.1%} of the weights gone, expected a "
-            "size above that; give a larger one, a narrower backbone, or --channels"
-        )
+    under = size(high)
+    while under > limit:
+        if high == _MOST:
+            raise BudgetError(
+                f"prune: --target-bytes {limit}: {under} bytes with {_MOST:.1%} of the weights gone, "
+                "expected a size above that; give a larger one, a narrower backbone, or --channels"
+            )
+        # On along the line and a quarter of what then remains: nearly empty networks are tried last, since
+        # they may not export at all.
+        line = low + (high - low) * (over - limit) / max(over - under, 1)
+        low, over, high = high, under, min(_MOST, line + (1 - min(line, 1.0)) / 4)
+        under = size(high)
     while high - low > _STEP:
         guess = low + (high - low) * (over - limit) / (over - under)
         # Never at an end, which would not move.
