@@ -5,10 +5,14 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import Tensor, nn
+from torch.autograd.functional import hessian
 from torch.nn import functional as F
 
 from regrow_trainer.columns import blocks, columns, layer_of, matrix, parts, whole
 from regrow_trainer.curvature import Curvature, Direct, Recursive, compensated, importance
+from regrow_trainer.learner import Learner, Task, make_learner
+from regrow_trainer.rules.sgd import sgd
+from regrow_trainer.tensors import Tensors
 
 ALPHA = 1e-6
 
@@ -69,6 +73,30 @@ def test_one_weight_costs_and_is_repaired_as_published() -> None:
     found = compensated(curvature, w, kept)
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
     assert float(found[2, 4]) == 0
+
+
+def test_the_meta_objectives_own_curvature_is_left_out_by_as_much_as_the_rate_is_large() -> None:
+    """ANP takes A for (I - aA) A (I - aA): on a parabola the difference is known."""
+    z = inputs(width=4) / 4
+    module = nn.Linear(4, 1, bias=False).double()
+    a_matrix = 2 * z.T @ z / len(z)  # of the mean squared error
+    judged = 2 * summed(z, len(z), 1e-12).matrix
+    assert torch.allclose(judged, a_matrix, rtol=1e-8, atol=1e-8)
+    zeros, gaps = torch.zeros(len(z), 1, dtype=torch.float64), []
+    for rate in (1e-2, 1e-3):
+        learner = make_learner(module, sgd(rate), ("*",), 1, "mse", "none")
+        meta = {"lr": torch.tensor(rate, dtype=torch.float64)}
+
+        def objective(w: Tensor, learner: Learner = learner, meta: Tensors = meta) -> Tensor:
+            adapted = learner.adapt({"weight": w[None]}, meta, {}, z, zeros, 1)
+            return learner.query_scores(adapted, Task(z, zeros, z, zeros)).loss
+
+        true = hessian(objective, torch.randn(4, dtype=torch.float64))
+        gap = judged - true
+        a2 = a_matrix @ a_matrix
+        assert torch.allclose(gap, 2 * rate * a2 - rate**2 * a2 @ a_matrix, rtol=1e-6, atol=1e-8)
+        gaps.append(float(gap.norm()))
+    assert gaps[0] / gaps[1] == pytest.approx(10, rel=0.1)
 
 
 @pytest.mark.parametrize("removed", [1, 4, 9, 11])

@@ -43,14 +43,17 @@ def test_maml_respects_masks_and_the_adaptable_set() -> None:
     assert gap(second_order(learner, params, meta, masks, task).params, differences(loss, params)) < 1e-7
 
 
-def test_fomaml_is_maml_with_detached_inner_gradients() -> None:
-    learner, params, meta, task = smooth()
+@pytest.mark.parametrize("patterns", [("*",), ("head.*",)], ids=["FOMAML", "FOANIL"])
+def test_first_order_is_second_order_with_detached_inner_gradients(patterns: tuple[str, ...]) -> None:
+    learner, params, meta, task = smooth(patterns=patterns)
     leaves = {n: p.clone().requires_grad_() for n, p in params.items()}
     moved = leaves
     for _ in range(3):
         loss = learner.support_loss(moved, task.support_x, task.support_y)
-        grads = torch.autograd.grad(loss, list(moved.values()))
-        moved = {n: p - meta["lr"] * g.detach() for (n, p), g in zip(moved.items(), grads, strict=True)}
+        names = learner.adaptable
+        grads = torch.autograd.grad(loss, [moved[n] for n in names])
+        new = {n: moved[n] - meta["lr"] * g.detach() for n, g in zip(names, grads, strict=True)}
+        moved = {**moved, **new}
     loss = F.cross_entropy(learner.outputs(moved, task.query_x), task.query_y)
     expected = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
     out = first_order(learner, params, meta, {}, task)
