@@ -8,9 +8,9 @@
 | folder, or one .png / .jpg  | images                    | the name of the folder that holds an image |
 
 A column `user`, else `device`, says whose a sample is; neither is a value of it. Bytes (uint8) stay bytes,
-every other number becomes float32 as it stands: scaling is the model's. Nothing is unpickled, sizes are checked before memory is
-taken, and every refusal is a SampleError (a missing Pillow an UnsupportedError). Labels are texts, whole
-numbers, or (regression) floats (n, outputs).
+every other number becomes float32 as it stands: scaling is the model's. Nothing is unpickled, sizes are
+checked before memory is taken, and every refusal is a SampleError (a missing Pillow an UnsupportedError).
+Labels are texts, whole numbers, or (regression) floats (n, outputs).
 """
 
 from __future__ import annotations
