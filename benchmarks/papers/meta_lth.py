@@ -16,7 +16,7 @@ from benchmarks.papers.measure import scored
 from benchmarks.papers.table import Cell, Chart, Claim, Job, Measured, Preset, Published, Table
 from benchmarks.papers.work import Work
 from regrow.checkpoint import Checkpoint, Update
-from regrow_trainer.recipe import Prune
+from regrow_trainer.recipe import Prune, Recipe
 from regrow_trainer.rundir import RunDir
 
 PAPER = "Meta-LTH, Learning to learn with indispensable connections (2023)"
@@ -27,12 +27,22 @@ BASE = ("learner.batch_norm=transductive", "validation.every=1000")
 
 
 class Setting(NamedTuple):
-    """Ways and shots, and the recipe that trains them; `data` tells runs of one name apart."""
+    """Ways and shots, and the recipe that trains them; `data` tells runs of one name apart.
+
+    A preset's `sets` of this name, where there are any, come after those of every setting. `told` is the
+    head of its column.
+    """
 
     name: str
     recipe: str
     sets: tuple[str, ...] = ()
     data: str = ""
+    told: str = ""
+
+    @property
+    def column(self) -> str:
+        """As people call it."""
+        return self.told or self.name
 
     @property
     def label(self) -> str:
@@ -44,9 +54,9 @@ class Setting(NamedTuple):
 class Case:
     """One of the tables.
 
-    `printed` has accuracy and deviation over three seeds in percent, dense first, then by sparsity. A
-    preset's `sets` are "base" and "retrain", its `parts` "settings" and "percent". The first setting has the
-    claims and the controls.
+    `printed` has accuracy and deviation over three seeds in percent, dense first, then by sparsity; settings
+    that are not in it are the table's own. A preset's `sets` are "base" and "retrain", where controls are
+    shorter "controls", its `parts` "settings" and "percent". The first setting has the controls.
     """
 
     name: str
@@ -85,9 +95,11 @@ SHOWN = (90, 50)  # sparsities that are measured under the device's norms too
 SCOPED = (90,)  # and those at which every scope is, and every control
 SUPPORT = "Norms by the support set alone, as a device answers one sample at a time"
 
-# How else a pruned network can be trained; all of them for as long as the rewound one.
-NOT_REWOUND, EARLY, FIVE = "not rewound", "rewound to iteration 500", "five inner steps of 0.1"
+# How a pruned network can be trained, all equally long: the preset says how long.
+REWOUND, NOT_REWOUND, EARLY = "rewound", "not rewound", "rewound to iteration 500"
+FIVE = "five inner steps of 0.1"
 CONTROLS = {
+    REWOUND: "back at the first weights, as published",
     NOT_REWOUND: "trained on from the dense network's last weights",
     EARLY: "back at the dense network's weights of iteration 500",
     FIVE: "back at the first weights, then five inner steps of 0.1",
@@ -98,18 +110,24 @@ _FIVE = ("learner.steps=5", "rule.args.lr=0.1")
 
 
 def base(work: Work, setting: Setting, preset: Preset, seed: int) -> RunDir:
-    """The dense network, trained by FOMAML."""
-    recipe = work.recipe(setting.recipe, seed, setting.sets, preset.sets["base"])
-    return work.trained(f"base-{setting.label}", recipe)
+    """The dense network."""
+    return work.trained(f"base-{setting.label}", _recipe(work, setting, preset, seed))
+
+
+def _recipe(work: Work, setting: Setting, preset: Preset, seed: int, *more: Sequence[str]) -> Recipe:
+    own = preset.sets.get(setting.name, ())
+    return work.recipe(setting.recipe, seed, setting.sets, preset.sets["base"], own, *more)
 
 
 def ticket(
     work: Work, setting: Setting, preset: Preset, seed: int, percent: int, control: str = ""
 ) -> RunDir:
     """Masked by the dense network's magnitudes, back at the first weights or as `control` says; trained."""
-    more = _FIVE if control == FIVE else ()
-    stages = (setting.sets, preset.sets["base"], preset.sets["retrain"], more)
-    recipe = work.recipe(setting.recipe, seed, *stages)
+    shorter = preset.sets.get("controls", ())
+    if control == REWOUND and not shorter:
+        control = ""
+    more = (*(shorter if control else ()), *(_FIVE if control == FIVE else ()))
+    recipe = _recipe(work, setting, preset, seed, preset.sets["retrain"], more)
     label = f"ticket-{setting.label}-{percent}"
     if control:
         label += "-" + control.replace(" ", "_")
@@ -121,7 +139,7 @@ def ticket(
 
 def _rewound_early(work: Work, setting: Setting, preset: Preset, seed: int, percent: int) -> RunDir:
     """The dense network after a few iterations, under the masks that it earns at the end."""
-    recipe = work.recipe(setting.recipe, seed, setting.sets, preset.sets["base"], _EARLY)
+    recipe = _recipe(work, setting, preset, seed, _EARLY)
     first = work.trained(f"early-{setting.label}", recipe)
     whole = ticket(work, setting, preset, seed, percent)
     made, masks = work.last(first), work.last(whole).masks
@@ -188,26 +206,29 @@ def _ticket_cell(
 def _cells(case: Case) -> list[Cell]:
     """The paper's rows twice, for its own rule and the one that was trained; every scope; the controls."""
     made = []
-    for name, printed in case.printed.items():
-        figures = [Published(value / 100, spread / 100) for value, spread in printed]
-        made.append(Cell(f"{name}/0", "FOMAML, dense", name, figures[0]))
-        made.append(Cell(f"{name}/0/support", "FOMAML, dense", name, grid=SUPPORT))
+    for setting in case.settings:
+        name, column = setting.name, setting.column
+        figures: list[Published | None] = [
+            Published(value / 100, spread / 100) for value, spread in case.printed.get(name, ())
+        ] or [None] * (1 + len(SPARSITIES))
+        made.append(Cell(f"{name}/0", "dense", column, figures[0]))
+        made.append(Cell(f"{name}/0/support", "dense", column, grid=SUPPORT))
         for percent, figure in zip(SPARSITIES, figures[1:], strict=True):
             for scope, words in MAIN.items():
                 row = f"Meta-LTH {percent} %, {words}"
-                made.append(Cell(f"{name}/{percent}/{scope}", row, name, figure))
+                made.append(Cell(f"{name}/{percent}/{scope}", row, column, figure))
                 if percent in SHOWN:
-                    made.append(Cell(f"{name}/{percent}/{scope}/support", row, name, grid=SUPPORT))
+                    made.append(Cell(f"{name}/{percent}/{scope}/support", row, column, grid=SUPPORT))
             if percent in SCOPED:
                 made += [
-                    Cell(f"{name}/{percent}/{scope}/{n}", words, f"{name}, {n} step{'s' * (n > 1)}",
+                    Cell(f"{name}/{percent}/{scope}/{n}", words, f"{column}, {n} step{'s' * (n > 1)}",
                          grid=f"What the device moves, {percent} % pruned")
                     for scope, words in TOLD.items() for n in case.steps
                 ]  # fmt: skip
-    first = case.settings[0].name
+    first = case.settings[0]
     made += [
-        Cell(f"{first}/{percent}/{scope}/{control}", words, f"{first}, {MAIN[scope]}",
-             grid=f"Trained otherwise for as long, {percent} % pruned")
+        Cell(f"{first.name}/{percent}/{scope}/{control}", words, f"{first.column}, {MAIN[scope]}",
+             grid=f"Where the {percent} % pruned one begins, trained equally long")
         for percent in SCOPED for control, words in CONTROLS.items() for scope in MAIN
     ]  # fmt: skip
     return made
@@ -245,8 +266,9 @@ def _jobs(case: Case, preset: Preset) -> list[Job]:
     ]  # fmt: skip
 
 
-def _claims(case: Case, name: str) -> tuple[Claim, ...]:
+def _claims(case: Case) -> tuple[Claim, ...]:
     ask = partial(Claim, published=False)
+    name = case.settings[0].name
     own = f"{name}/90"
     return (
         Claim(f"90 % pruned is within 1.5 points of dense, as printed ({name}, pruned and head move)",
@@ -262,8 +284,13 @@ def _claims(case: Case, name: str) -> tuple[Claim, ...]:
             f"{own}/head alone/1", f"{own}/kept/1"),
         *(
             ask(f"90 % pruned, rewound, is at least as good as {words} ({name}, {MAIN[scope]})",
-                f"{own}/{scope}", f"{own}/{scope}/{control}")
-            for control, words in CONTROLS.items() for scope in MAIN
+                f"{own}/{scope}/{REWOUND}", f"{own}/{scope}/{control}")
+            for control, words in CONTROLS.items() if control != REWOUND for scope in MAIN
+        ),
+        *(
+            ask(f"90 % pruned is within 1.5 points of dense ({other.column}, {words})",
+                f"{other.name}/90/{scope}", f"{other.name}/0", 0.015)
+            for other in case.settings if other.name not in case.printed for scope, words in MAIN.items()
         ),
     )  # fmt: skip
 
@@ -283,7 +310,7 @@ def table(case: Case) -> Table:
         metric="accuracy",
         cells=tuple(_cells(case)),
         tolerance=0.015,
-        claims=_claims(case, name),
+        claims=_claims(case),
         differs=case.differs,
         presets=case.presets,
         jobs=partial(_jobs, case),
