@@ -52,6 +52,7 @@ class Case:
     differs: tuple[str, ...]
     presets: Mapping[str, Preset]
     remarks: str = ""
+    needs: tuple[str, ...] = ()
 
 
 class Lab(NamedTuple):
@@ -239,4 +240,5 @@ def table(case: Case) -> Table:
         jobs=partial(_jobs, case),
         scored="learners",
         remarks=case.remarks,
+        needs=case.needs,
     )

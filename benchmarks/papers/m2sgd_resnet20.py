@@ -30,6 +30,7 @@ CASE = Case(
         "held back to choose a rate.",
         "Norms take the statistics of the images they are asked about, 1,000 at a time, and no running ones.",
     ),
+    needs=("stl10",),
     presets={
         "gpu": Preset(
             "the paper's lengths, four optimisers of five learners",

@@ -13,6 +13,7 @@ from regrow.checkpoint import Checkpoint
 from regrow.evaluate import Evaluation
 from regrow_trainer.batching import Workers
 from regrow_trainer.build import moves, open_data, rebuild
+from regrow_trainer.device import pick, put
 from regrow_trainer.feed import TEST, VALIDATION, draw, stream_seed
 from regrow_trainer.learner import Learner, Task
 from regrow_trainer.tensors import to_tensors
@@ -33,7 +34,10 @@ def scored(
     """Scores after each of these numbers of steps, as the checkpoint's device policy adapts."""
     built = rebuild(made, "checkpoint")
     recipe = built.recipe
-    params, meta, masks = to_tensors(made.params), to_tensors(made.meta), moves(made)
+    where = pick()
+    params, meta, masks = (
+        put(t, where) for t in (to_tensors(made.params), to_tensors(made.meta), moves(made))
+    )
     source = open_data(recipe, getattr(recipe.data, part))
     seed = stream_seed(recipe.seed, _STREAMS[part])
     mse = recipe.learner.loss == "mse"
@@ -44,18 +48,19 @@ def scored(
         found = [learner.query_scores(path[n], task) for n in steps]
         return torch.stack([s.loss if mse else s.accuracy for s in found])
 
-    with torch.no_grad(), Workers(built.learner, recipe.train.batching, workers) as pool:
+    with torch.no_grad(), Workers(built.learner, recipe.train.batching, workers, device=where) as pool:
         slabs = []
         for first in range(0, episodes, _SLAB):
             count = min(_SLAB, episodes - first)
             slabs.append(
-                pool.each(score, draw(source, recipe.data, recipe.input, queries, seed, first, count))
+                pool.each(score, draw(source, recipe.data, recipe.input, queries, seed, first, count)).cpu()
             )
     columns = torch.cat(slabs).double().numpy().T
     return {n: Evaluation(c, "mse" if mse else "accuracy") for n, c in zip(steps, columns, strict=True)}
 
 
 def walked(made: Checkpoint, episodes: int, workers: int | None = None) -> Measured:
-    """The score after the last step on the device, with the curve that leads there."""
+    """The score after the last step on the device, the curve up to it, how episodes spread on it."""
     path = scored(made, episodes, range(made.steps + 1), workers=workers)
-    return Measured(path[made.steps], curve=[(float(n), e.mean) for n, e in path.items()])
+    spreads = {f"spread after {n}": float(e.scores.std()) for n, e in path.items()}
+    return Measured(path[made.steps], spreads, [(float(n), e.mean) for n, e in path.items()])

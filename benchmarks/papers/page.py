@@ -9,8 +9,8 @@ from typing import Any
 
 from benchmarks.papers import judge
 from benchmarks.papers.charts import draw
-from benchmarks.papers.record import Figure, Finding, Record
-from benchmarks.papers.table import Cell, Table
+from benchmarks.papers.record import Figure, Finding, Record, record
+from benchmarks.papers.table import Cell, Preset, Table
 from regrow.files import atomic_write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +40,14 @@ def read(table: Table, results: Path = RESULTS) -> Record | None:
     if not path.exists():
         return None
     made: Record = json.loads(path.read_text(encoding="utf-8"))
-    return made
+    # A table may have grown since: what its record lacks was not run.
+    unrun = record(table, made["preset"], Preset("", (), 0), {}, {})
+    claims = {claim["says"]: claim for claim in made["claims"]}
+    return {
+        **made,
+        "cells": {key: made["cells"].get(key, cell) for key, cell in unrun["cells"].items()},
+        "claims": [claims.get(claim["says"], claim) for claim in unrun["claims"]],
+    }
 
 
 def write_page(docs: Path, results: Path = RESULTS) -> None:
@@ -183,7 +190,9 @@ def _claims(table: Table, claims: Sequence[Finding]) -> str:
 
 def _unrun(table: Table) -> str:
     """A table that nobody ran: what it prints."""
-    why = table.absent or "can be run, has not been"
+    brought = ", ".join(f"`{name}`" for name in table.needs)
+    where = f" by whoever brings {brought} (`regrow data prepare` says from where)" if brought else ""
+    why = table.absent or f"can be run{where}, has not been"
     lines = [f"### {table.title}\n\n{table.paper}; {why}.\n\n"]
     place = {(c.row, c.column): c.published for c in table.cells if not c.grid}
     columns = list(dict.fromkeys(column for _, column in place))

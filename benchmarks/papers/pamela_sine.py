@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import product
 
-from benchmarks.papers.measure import scored
+from benchmarks.papers.measure import walked
 from benchmarks.papers.table import Cell, Chart, Claim, Job, Measured, Preset, Table
 from benchmarks.papers.work import Work
 
@@ -65,11 +65,7 @@ def _run(row: str, shots: int, seed: int, preset: Preset, work: Work) -> Measure
     name, sets = (MAIN | ABLATION)[row]
     recipe = work.recipe(name, seed, preset.sets["train"], sets, (f"k_shot={shots}",))
     run = work.trained(name, recipe)
-    steps = range(recipe.learner.steps + 1)
-    found = scored(work.last(run), preset.episodes, steps, workers=work.workers)
-    end = found[recipe.learner.steps]
-    spreads = {f"spread after {n}": float(found[n].scores.std()) for n in steps}
-    return Measured(end, spreads, [(float(n), found[n].mean) for n in steps])
+    return walked(work.last(run), preset.episodes, work.workers)
 
 
 def _jobs(preset: Preset) -> Sequence[Job]:

@@ -98,7 +98,10 @@ class Chart:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a paper; `absent` says why where nothing can be run, and there are no jobs then."""
+    """A table of a paper; `absent` says why where nothing can be run, and there are no jobs then.
+
+    `needs` are data sets that whoever runs it has to bring.
+    """
 
     name: str
     title: str
@@ -113,4 +116,5 @@ class Table:
     charts: tuple[Chart, ...] = ()
     remarks: str = ""  # what was tried beside this
     scored: str = "test episodes"  # what a cell has a score of
+    needs: tuple[str, ...] = ()
     absent: str = ""

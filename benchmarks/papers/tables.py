@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from benchmarks.papers import (
-    absent,
     absent_learners,
     anp_omniglot,
+    anp_pictures,
     anp_sine,
     gems_mixture,
     m2sgd_mlp,
     m2sgd_resnet20,
     meta_lth_omniglot,
+    meta_lth_pictures,
     pamela_cifar,
     pamela_sine,
 )
@@ -26,7 +27,8 @@ TABLES: tuple[Table, ...] = (
     pamela_sine.TABLE,
     pamela_cifar.TABLE,
     gems_mixture.TABLE,
-    *absent.TABLES,
+    *meta_lth_pictures.TABLES,
+    *anp_pictures.TABLES,
     *absent_learners.TABLES,
 )
 

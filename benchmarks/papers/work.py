@@ -69,6 +69,14 @@ class Work:
                 training.train(recipe, run.path, start=first, resume=begun, workers=self.workers, label=label)
         return run
 
+    def placed(self, label: str, made: Checkpoint, parents: Sequence[RunDir]) -> RunDir:
+        """A start that no training ends with, as a run; `parents` are those that it was made from."""
+        told = " ".join(run.path.name for run in parents)
+        run = RunDir(self.folder / f"{label}-{hashlib.sha256(told.encode()).hexdigest()[:8]}")
+        run.path.mkdir(exist_ok=True)
+        checkpoint.write(run.last, made)
+        return run
+
     def last(self, run: RunDir) -> Checkpoint:
         """What a run ended with: equally long training for all, where the best would be a choice."""
         return checkpoint.read(run.last)

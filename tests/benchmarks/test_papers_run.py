@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("pydantic")
 
 from benchmarks.papers import __main__ as papers
-from benchmarks.papers import anp_omniglot, charts, meta_lth_omniglot, page
+from benchmarks.papers import anp, charts, meta_lth, page
 from benchmarks.papers.measure import scored
 from benchmarks.papers.table import Cell, Chart, Claim, Job, Measured, Preset, Published, Table
 from benchmarks.papers.tables import find
@@ -24,6 +24,7 @@ from regrow.errors import RegrowError
 from regrow_trainer import training
 from regrow_trainer.build import moves, rebuild
 from regrow_trainer.recipe import Prune
+from regrow_trainer.rundir import RunDir
 from regrow_trainer.tensors import to_tensors
 
 
@@ -138,15 +139,15 @@ def test_another_recipe_or_start_is_another_run(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RegrowError, match="needs FC100"):
-        papers.run(find("meta_lth_fc100"), "cpu", Work(tmp_path, 1))
+    with pytest.raises(RegrowError, match="needs both data sets"):
+        papers.run(find("pamela_imagenet"), "cpu", Work(tmp_path, 1))
     with pytest.raises(RegrowError, match="no cell begins with 7"):
         papers.run(TINY, "cpu", Work(tmp_path, 1), ["7"])
     with pytest.raises(RegrowError, match="expected one of cpu"):
         papers.run(TINY, "gpu", Work(tmp_path, 1))
 
 
-GLYPHS = meta_lth_omniglot.Setting(
+GLYPHS = meta_lth.Setting(
     "tiny",
     "omniglot-5w1s-fomaml",
     (
@@ -169,16 +170,16 @@ SHORT = Preset(
 
 
 def test_every_scope_moves_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meta_lth_omniglot, "VALIDATION", 3)
+    monkeypatch.setattr(meta_lth, "VALIDATION", 3)
     work = Work(tmp_path, 1)
-    run = meta_lth_omniglot.ticket(work, GLYPHS, SHORT, 0, 50)
+    run = meta_lth.ticket(work, GLYPHS, SHORT, 0, 50)
     made = work.last(run)
     masks = to_tensors(made.masks)
     assert len(masks) == 4
     assert sum(int(m.sum()) for m in masks.values()) * 2 == sum(m.numel() for m in masks.values())
     moved: dict[str, tuple[bool, bool, bool, bool]] = {}
-    for scope in meta_lth_omniglot.SCOPES:
-        chosen = meta_lth_omniglot.device(made, scope, 0.4)
+    for scope in meta_lth.SCOPES:
+        chosen = meta_lth.device(made, scope, 0.4)
         learner = rebuild(chosen, "test").learner
         params, meta = to_tensors(chosen.params), to_tensors(chosen.meta)
         assert float(meta["lr"]) == pytest.approx(0.4)
@@ -199,7 +200,7 @@ def test_every_scope_moves_what_it_says(tmp_path: Path, monkeypatch: pytest.Monk
         "plus_unmasked": (False, True, True, True),
         "all": (True, True, True, True),
     }
-    found = meta_lth_omniglot.measured(work, run, SHORT, "kept", (1, 2), "support")
+    found = meta_lth.measured(work, run, SHORT, "kept", (1, 2), "support")
     assert len(found.scores.scores) == 6
     assert [n for n, _ in found.curve] == [0, 1, 2]
     tried: Any = found.facts["validation"]
@@ -210,16 +211,41 @@ def test_every_scope_moves_what_it_says(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_ticket_begins_with_the_very_first_weights(tmp_path: Path) -> None:
     work = Work(tmp_path, 1)
     still = replace(SHORT, sets={**SHORT.sets, "retrain": ("train.iterations=0",)})
-    ticket = work.last(meta_lth_omniglot.ticket(work, GLYPHS, still, 0, 50))
+    ticket = work.last(meta_lth.ticket(work, GLYPHS, still, 0, 50))
     none = replace(SHORT, sets={"base": (*SHORT.sets["base"], "train.iterations=0")})
-    first = work.last(meta_lth_omniglot.base(work, GLYPHS, none, 0))
+    first = work.last(meta_lth.base(work, GLYPHS, none, 0))
     for name, array in first.params.items():
         np.testing.assert_array_equal(ticket.params[name], array * ticket.masks.get(name, 1))
 
 
+def test_a_control_changes_what_it_says_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meta_lth, "_EARLY", ("train.iterations=3", "train.schedule=constant"))
+    work = Work(tmp_path, 1)
+    still = replace(SHORT, sets={**SHORT.sets, "retrain": ("train.iterations=0",)})
+    dense = work.last(meta_lth.base(work, GLYPHS, still, 0))
+    made = {
+        control: work.last(meta_lth.ticket(work, GLYPHS, still, 0, 50, control))
+        for control in ("", *meta_lth.CONTROLS)
+    }
+    for control, one in made.items():
+        assert one.recipe["learner"]["steps"] == (5 if control == meta_lth.FIVE else 1)
+        for name, mask in made[""].masks.items():
+            np.testing.assert_array_equal(one.masks[name], mask, err_msg=control)
+            assert not one.params[name][~mask.astype(bool)].any()
+    for name, first in made[""].params.items():
+        mask = dense.masks.get(name, made[""].masks.get(name, 1))
+        np.testing.assert_array_equal(made[meta_lth.NOT_REWOUND].params[name], dense.params[name] * mask)
+        np.testing.assert_array_equal(made[meta_lth.FIVE].params[name], first)
+    moved = [n for n, p in made[""].params.items() if (made[meta_lth.EARLY].params[n] != p).any()]
+    assert "head.weight" in moved
+    (early,) = tmp_path.glob("early-tiny-*")
+    assert Work(tmp_path, 1).last(RunDir(early)).iteration == 3
+
+
 def test_rows_of_one_task_see_one_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(anp_omniglot, "SETTING", GLYPHS)
-    monkeypatch.setattr(anp_omniglot, "OWN", (*anp_omniglot.OWN, "data.train=glyphs:test"))
+    case = anp.Case("{}-tiny{}", GLYPHS.recipe, anp.rows(2), (50,), GLYPHS.sets, "glyphs:test")
     work = Work(tmp_path, 1)
     seen = []
     real = Work.trained
@@ -230,10 +256,10 @@ def test_rows_of_one_task_see_one_task(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Work, "trained", watched)
     for key in ("l-obs-own", "anp"):
-        found = anp_omniglot.pruned(SHORT, 0, key, 50, work)
+        found = anp.pruned(case, SHORT, 0, key, 50, work)
         assert len(found.scores.scores) == 6
     rows = [s for s in seen if not s[0].startswith("base")]
-    assert rows == [("l-obs-own-5w1s-50", "glyphs:test", 1, 2), ("anp-5w1s-50", "glyphs:train", 0, 2)]
+    assert rows == [("l-obs-own-tiny-50", "glyphs:test", 1, 2), ("anp-tiny-50", "glyphs:train", 0, 2)]
 
 
 def test_a_chart_of_nothing_is_none() -> None:

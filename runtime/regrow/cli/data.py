@@ -88,13 +88,12 @@ def _prepare(args: argparse.Namespace) -> dict[str, Any]:
     from regrow.datasets.prepare import folder, load
 
     dataset = _dataset(args.dataset)
-    terms = {"licence": dataset.licence, "citation": dataset.citation}
-    sys.stderr.write("".join(f"{name}: {text}\n" for name, text in terms.items()))
+    terms = {"licence": dataset.licence, "citation": dataset.citation, "note": dataset.note}
+    sys.stderr.write("".join(f"{name}: {text}\n" for name, text in terms.items() if text))
     fetched = fetch.fetch(args.dataset) if args.download else []
     table = load(args.dataset)
     return {
         **terms,
-        "note": dataset.note,
         "fetched": [str(path) for path in fetched],
         "samples": len(table.x),
         "sample_shape": table.x.shape[1:],

@@ -7,10 +7,10 @@
 | NAME.csv                    | every other column        | column `label` (`target`: a number to fit) |
 | folder, or one .png / .jpg  | images                    | the name of the folder that holds an image |
 
-A column `user` says whose a sample is and is no value of it. Bytes (uint8) stay bytes, every other number
-becomes float32 as it stands: scaling is the model's. Nothing is unpickled, sizes are checked before memory is
-taken, and every refusal is a SampleError (a missing Pillow an UnsupportedError). Labels are texts, whole
-numbers, or (regression) floats (n, outputs).
+A column `user`, else `device`, says whose a sample is; neither is a value of it. Bytes (uint8) stay bytes,
+every other number becomes float32 as it stands: scaling is the model's. Nothing is unpickled, sizes are
+checked before memory is taken, and every refusal is a SampleError (a missing Pillow an UnsupportedError).
+Labels are texts, whole numbers, or (regression) floats (n, outputs).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from regrow.episodes import images
 from regrow.errors import SampleError
 
+OWNERS = ("user", "device")  # columns that say whose a sample is; the first that is there counts
 MAX_BYTES = 2**31  # of one file or archive member, unpacked
 
 Labels = list[str] | list[int] | NDArray[np.float32] | None
@@ -141,7 +142,7 @@ def _read_npy(path: Path, shape: tuple[int, ...] | None, invert: bool) -> tuple[
 def _read_csv(path: Path, shape: tuple[int, ...] | None, invert: bool) -> tuple[Array, Labels, list[str]]:
     header, rows = _rows(path)
     at = next((header.index(name) for name in ("label", "target") if name in header), None)
-    beside = {at, header.index("user") if "user" in header else None}
+    beside = {at, *(header.index(name) for name in OWNERS if name in header)}
     values = [
         [_number(cell, f"{path}: line {line}") for i, cell in enumerate(row) if i not in beside]
         for line, row in rows.items()

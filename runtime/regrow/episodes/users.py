@@ -1,18 +1,19 @@
 """A group source over a person's own recordings: `users:PATH`, a table with a column that says whose each is.
 
-NPZ: arrays `x`, `y` and `user`. CSV: columns `label` and `user`, every other column a number.
+NPZ: arrays `x`, `y` and `user`. CSV: columns `label` and `user`, every other column a number. Where there is
+no `user`, `device` says it.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from regrow.datasets.table import GroupedTable, Table, by_group, picked
-from regrow.episodes.readers import load_samples
+from regrow.episodes.readers import OWNERS, load_samples
 from regrow.errors import SampleError
 
 
@@ -49,15 +50,21 @@ def _owners(path: Path, count: int) -> list[str]:
     if path.suffix.lower() == ".csv":
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file, skipinitialspace=True))
-        owners = [str(row.get("user") or "").strip() for row in rows]
+        column = _column(rows[0]) if rows else None
+        owners = [str(row.get(column) or "").strip() for row in rows] if column else []
     elif path.suffix.lower() == ".npz":
         with np.load(path, allow_pickle=False) as archive:
-            owners = [str(o) for o in archive["user"]] if "user" in archive.files else []
+            column = _column(archive.files)
+            owners = [str(o) for o in archive[column]] if column else []
     else:
-        raise SampleError(f"{path}: expected .npz or .csv with a column 'user'; convert the file")
+        raise SampleError(f"{path}: expected .npz or .csv with a column 'user' or 'device'; convert the file")
     if len(owners) != count or not all(owners):
         raise SampleError(
             f"{path}: {sum(map(bool, owners))} samples say in 'user' whose they are, expected all "
-            f"{count}; add the column"
+            f"{count}; add the column, or 'device'"
         )
     return owners
+
+
+def _column(names: Container[str]) -> str | None:
+    return next((name for name in OWNERS if name in names), None)

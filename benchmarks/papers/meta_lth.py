@@ -1,0 +1,323 @@
+"""Meta-LTH's tables: dense and pruned networks, by what the device moves, and controls of how they train.
+
+The rate and the number of steps on the device are chosen on validation classes, for every scope on its own:
+the paper prints two different rates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
+
+from benchmarks.papers.measure import scored
+from benchmarks.papers.table import Cell, Chart, Claim, Job, Measured, Preset, Published, Table
+from benchmarks.papers.work import Work
+from regrow.checkpoint import Checkpoint, Update
+from regrow_trainer.recipe import Prune, Recipe
+from regrow_trainer.rundir import RunDir
+
+PAPER = "Meta-LTH, Learning to learn with indispensable connections (2023)"
+RATES = (0.01, 0.1, 0.4)
+SPARSITIES = (90, 80, 70, 60, 50)
+VALIDATION = 100  # episodes a rate is chosen on
+BASE = ("learner.batch_norm=transductive", "validation.every=1000")
+
+
+class Setting(NamedTuple):
+    """Ways and shots, and the recipe that trains them; `data` tells runs of one name apart.
+
+    A preset's `sets` of this name, where there are any, come after those of every setting. `told` is the
+    head of its column.
+    """
+
+    name: str
+    recipe: str
+    sets: tuple[str, ...] = ()
+    data: str = ""
+    told: str = ""
+
+    @property
+    def column(self) -> str:
+        """As people call it."""
+        return self.told or self.name
+
+    @property
+    def label(self) -> str:
+        """As runs are called."""
+        return f"{self.data}-{self.name}" if self.data else self.name
+
+
+@dataclass(frozen=True)
+class Case:
+    """One of the tables.
+
+    `printed` has accuracy and deviation over three seeds in percent, dense first, then by sparsity; settings
+    that are not in it are the table's own. A preset's `sets` are "base" and "retrain", where controls are
+    shorter "controls", its `parts` "settings" and "percent". The first setting has the controls.
+    """
+
+    name: str
+    title: str
+    number: int
+    settings: tuple[Setting, ...]
+    printed: Mapping[str, tuple[tuple[float, float], ...]]
+    steps: tuple[int, ...]
+    differs: tuple[str, ...]
+    presets: Mapping[str, Preset]
+    needs: tuple[str, ...] = ()
+    remarks: str = ""
+
+
+# What the device moves -> patterns of parameters ("weights": those that were pruned), and which positions.
+SCOPES: dict[str, tuple[tuple[str, ...], Update]] = {
+    "kept": (("*",), "kept"),
+    "kept weights alone": (("weights",), "kept"),
+    "head alone": (("@head",), "kept"),
+    "strict": (("weights",), "pruned"),
+    "plus_head": (("weights", "@head"), "pruned"),
+    "plus_unmasked": (("*",), "pruned"),
+    "all": (("*",), "kept"),  # with no mask at all
+}
+TOLD = {
+    "kept": "what was trained (kept)",
+    "kept weights alone": "kept convolution weights alone",
+    "head alone": "head alone",
+    "strict": "pruned weights alone (strict)",
+    "plus_head": "pruned weights and head (plus_head)",
+    "plus_unmasked": "pruned weights and all unmasked (plus_unmasked)",
+    "all": "everything",
+}
+MAIN = {"plus_head": "pruned and head move", "kept": "kept weights move"}  # the rows of the paper
+SHOWN = (90, 50)  # sparsities that are measured under the device's norms too
+SCOPED = (90,)  # and those at which every scope is, and every control
+SUPPORT = "Norms by the support set alone, as a device answers one sample at a time"
+
+# How a pruned network can be trained, all equally long: the preset says how long.
+REWOUND, NOT_REWOUND, EARLY = "rewound", "not rewound", "rewound to iteration 500"
+FIVE = "five inner steps of 0.1"
+CONTROLS = {
+    REWOUND: "back at the first weights, as published",
+    NOT_REWOUND: "trained on from the dense network's last weights",
+    EARLY: "back at the dense network's weights of iteration 500",
+    FIVE: "back at the first weights, then five inner steps of 0.1",
+}
+# Cosines fall by less than a thousandth in so short a time: these are the dense run's first iterations.
+_EARLY = ("train.iterations=500", "train.schedule=constant")
+_FIVE = ("learner.steps=5", "rule.args.lr=0.1")
+
+
+def base(work: Work, setting: Setting, preset: Preset, seed: int) -> RunDir:
+    """The dense network."""
+    return work.trained(f"base-{setting.label}", _recipe(work, setting, preset, seed))
+
+
+def _recipe(work: Work, setting: Setting, preset: Preset, seed: int, *more: Sequence[str]) -> Recipe:
+    own = preset.sets.get(setting.name, ())
+    return work.recipe(setting.recipe, seed, setting.sets, preset.sets["base"], own, *more)
+
+
+def ticket(
+    work: Work, setting: Setting, preset: Preset, seed: int, percent: int, control: str = ""
+) -> RunDir:
+    """Masked by the dense network's magnitudes, back at the first weights or as `control` says; trained."""
+    shorter = preset.sets.get("controls", ())
+    if control == REWOUND and not shorter:
+        control = ""
+    more = (*(shorter if control else ()), *(_FIVE if control == FIVE else ()))
+    recipe = _recipe(work, setting, preset, seed, preset.sets["retrain"], more)
+    label = f"ticket-{setting.label}-{percent}"
+    if control:
+        label += "-" + control.replace(" ", "_")
+    if control == EARLY:
+        return work.trained(label, recipe, _rewound_early(work, setting, preset, seed, percent))
+    plan = Prune(pruner="magnitude", sparsity=percent / 100, rewind=control != NOT_REWOUND)
+    return work.trained(label, recipe, base(work, setting, preset, seed), plan)
+
+
+def _rewound_early(work: Work, setting: Setting, preset: Preset, seed: int, percent: int) -> RunDir:
+    """The dense network after a few iterations, under the masks that it earns at the end."""
+    recipe = _recipe(work, setting, preset, seed, _EARLY)
+    first = work.trained(f"early-{setting.label}", recipe)
+    whole = ticket(work, setting, preset, seed, percent)
+    made, masks = work.last(first), work.last(whole).masks
+    params = {n: p * masks[n] if n in masks else p for n, p in made.params.items()}
+    return work.placed(f"masked-{setting.label}", replace(made, params=params, masks=masks), (first, whole))
+
+
+def device(made: Checkpoint, scope: str, rate: float, batch_norm: str = "") -> Checkpoint:
+    """The same network under another rule of the device."""
+    words, update = SCOPES[scope]
+    patterns = tuple(name for w in words for name in (made.masks if w == "weights" else (w,)))
+    learner = made.recipe["learner"]
+    recipe: dict[str, Any] = {
+        **made.recipe,
+        "rule": {**made.recipe["rule"], "args": {"lr": rate}},
+        "learner": {**learner, "batch_norm": batch_norm or learner["batch_norm"]},
+    }
+    masks = {} if scope == "all" else made.masks
+    # The rate is a tensor of the checkpoint; it is made anew from the recipe's.
+    meta = {"lr": made.meta["lr"] * 0 + rate}
+    return replace(made, adaptable=patterns, update=update, masks=masks, recipe=recipe, meta=meta)
+
+
+def measured(
+    work: Work, run: RunDir, preset: Preset, scope: str, steps: Sequence[int], batch_norm: str = ""
+) -> Measured:
+    """Test scores at the rate and the number of steps that are best on validation classes."""
+    made, every = work.last(run), range(max(steps) + 1)
+    tried = {
+        rate: scored(device(made, scope, rate, batch_norm), VALIDATION, every, "validation", work.workers)
+        for rate in RATES
+    }
+    # The curves are those of validation episodes: the test episodes are scored once, at what was chosen.
+    rate, most = max(
+        ((r, n) for r in RATES for n in steps), key=lambda choice: tried[choice[0]][choice[1]].mean
+    )
+    found = scored(device(made, scope, rate, batch_norm), preset.episodes, (most,), workers=work.workers)
+    return Measured(
+        found[most],
+        {
+            "rate": rate,
+            "steps": most,
+            "validation": {f"{r:g} x {n}": tried[r][n].mean for r in RATES for n in steps},
+        },
+        [(n, e.mean) for n, e in tried[rate].items()],
+    )
+
+
+def _dense_cell(
+    case: Case, setting: Setting, preset: Preset, seed: int, batch_norm: str, work: Work
+) -> Measured:
+    run = base(work, setting, preset, seed)
+    return measured(work, run, preset, "all", case.steps, batch_norm)
+
+
+def _ticket_cell(
+    setting: Setting, preset: Preset, seed: int, percent: int, scope: str, steps: tuple[int, ...],
+    batch_norm: str, control: str, work: Work,
+) -> Measured:  # fmt: skip
+    run = ticket(work, setting, preset, seed, percent, control)
+    return measured(work, run, preset, scope, steps, batch_norm)
+
+
+def _cells(case: Case) -> list[Cell]:
+    """The paper's rows twice, for its own rule and the one that was trained; every scope; the controls."""
+    made = []
+    for setting in case.settings:
+        name, column = setting.name, setting.column
+        figures: list[Published | None] = [
+            Published(value / 100, spread / 100) for value, spread in case.printed.get(name, ())
+        ] or [None] * (1 + len(SPARSITIES))
+        made.append(Cell(f"{name}/0", "dense", column, figures[0]))
+        made.append(Cell(f"{name}/0/support", "dense", column, grid=SUPPORT))
+        for percent, figure in zip(SPARSITIES, figures[1:], strict=True):
+            for scope, words in MAIN.items():
+                row = f"Meta-LTH {percent} %, {words}"
+                made.append(Cell(f"{name}/{percent}/{scope}", row, column, figure))
+                if percent in SHOWN:
+                    made.append(Cell(f"{name}/{percent}/{scope}/support", row, column, grid=SUPPORT))
+            if percent in SCOPED:
+                made += [
+                    Cell(f"{name}/{percent}/{scope}/{n}", words, f"{column}, {n} step{'s' * (n > 1)}",
+                         grid=f"What the device moves, {percent} % pruned")
+                    for scope, words in TOLD.items() for n in case.steps
+                ]  # fmt: skip
+    first = case.settings[0]
+    made += [
+        Cell(f"{first.name}/{percent}/{scope}/{control}", words, f"{first.column}, {MAIN[scope]}",
+             grid=f"Where the {percent} % pruned one begins, trained equally long")
+        for percent in SCOPED for control, words in CONTROLS.items() for scope in MAIN
+    ]  # fmt: skip
+    return made
+
+
+def _jobs(case: Case, preset: Preset) -> list[Job]:
+    """What a preset has the time for: the settings and sparsities that it names, the controls last."""
+    made = []
+    chosen = [s for s in case.settings if s.name in preset.parts["settings"]]
+    percents = [*map(int, preset.parts["percent"])]
+    for seed in preset.seeds:
+        for setting in chosen:
+            for norm, end in (("", ""), ("support", "/support")):
+                run = partial(_dense_cell, case, setting, preset, seed, norm)
+                made.append(Job(f"{setting.name}/0{end}", seed, run))
+            for percent in percents:
+                part = partial(_ticket_cell, setting, preset, seed, percent)
+                own = f"{setting.name}/{percent}"
+                for scope in MAIN:
+                    made.append(Job(f"{own}/{scope}", seed, partial(part, scope, case.steps, "", "")))
+                    if percent in SHOWN:
+                        run = partial(part, scope, case.steps, "support", "")
+                        made.append(Job(f"{own}/{scope}/support", seed, run))
+                if percent in SCOPED:
+                    made += [
+                        Job(f"{own}/{scope}/{n}", seed, partial(part, scope, (n,), "", ""))
+                        for scope in SCOPES for n in case.steps
+                    ]  # fmt: skip
+    first = case.settings[0]
+    asked = product(preset.seeds, [p for p in percents if p in SCOPED], CONTROLS, MAIN)
+    return made + [
+        Job(f"{first.name}/{percent}/{scope}/{control}", seed,
+            partial(_ticket_cell, first, preset, seed, percent, scope, case.steps, "", control))
+        for seed, percent, control, scope in asked if first in chosen
+    ]  # fmt: skip
+
+
+def _claims(case: Case) -> tuple[Claim, ...]:
+    ask = partial(Claim, published=False)
+    name = case.settings[0].name
+    own = f"{name}/90"
+    return (
+        Claim(f"90 % pruned is within 1.5 points of dense, as printed ({name}, pruned and head move)",
+              f"{own}/plus_head", f"{name}/0", 0.015),
+        Claim(f"90 % pruned is at least as accurate as 50 % ({name}, pruned and head move)",
+              f"{own}/plus_head", f"{name}/50/plus_head"),
+        Claim("moving pruned weights and head is at least as good as the rule that was trained "
+              f"({name}, 90 %)",
+              f"{own}/plus_head", f"{own}/kept"),
+        ask(f"the rule that was trained keeps 90 % pruned within 1.5 points of dense ({name})",
+            f"{own}/kept", f"{name}/0", 0.015),
+        ask(f"the head alone is at least as good as all that was trained ({name}, 90 %, 1 step)",
+            f"{own}/head alone/1", f"{own}/kept/1"),
+        *(
+            ask(f"90 % pruned, rewound, is at least as good as {words} ({name}, {MAIN[scope]})",
+                f"{own}/{scope}/{REWOUND}", f"{own}/{scope}/{control}")
+            for control, words in CONTROLS.items() if control != REWOUND for scope in MAIN
+        ),
+        *(
+            ask(f"90 % pruned is within 1.5 points of dense ({other.column}, {words})",
+                f"{other.name}/90/{scope}", f"{other.name}/0", 0.015)
+            for other in case.settings if other.name not in case.printed for scope, words in MAIN.items()
+        ),
+    )  # fmt: skip
+
+
+def table(case: Case) -> Table:
+    """The table with its claims and charts."""
+    name, most = case.settings[0].name, max(case.steps)
+    lines = {
+        words: ((0, f"{name}/0"), *((p, f"{name}/{p}/{scope}") for p in reversed(SPARSITIES)))
+        for scope, words in MAIN.items()
+    }
+    curves = {words: f"{name}/90/{scope}/{most}" for scope, words in TOLD.items()}
+    return Table(
+        name=case.name,
+        title=case.title,
+        paper=f"{PAPER}, table {case.number}",
+        metric="accuracy",
+        cells=tuple(_cells(case)),
+        tolerance=0.015,
+        claims=_claims(case),
+        differs=case.differs,
+        presets=case.presets,
+        jobs=partial(_jobs, case),
+        charts=(
+            Chart("sparsity", "weights removed, %", lines),
+            Chart("steps", f"steps on the device ({name}, 90 % pruned)", curves=curves),
+        ),
+        needs=case.needs,
+        remarks=case.remarks,
+    )
