@@ -1,8 +1,4 @@
-"""Meta-LTH's tables: dense and pruned networks, by what the device moves, and controls of how they train.
-
-The rate and the number of steps on the device are chosen on validation classes, for every scope on its own:
-the paper prints two different rates.
-"""
+"""Meta-LTH's tables: dense and pruned networks, by what the device moves, and controls of how they train."""
 
 from __future__ import annotations
 
@@ -10,19 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from benchmarks.papers.measure import scored
+from benchmarks.papers.scopes import SCOPES, TOLD, measured
 from benchmarks.papers.table import Cell, Chart, Claim, Job, Measured, Preset, Published, Table
 from benchmarks.papers.work import Work
-from regrow.checkpoint import Checkpoint, Update
 from regrow_trainer.recipe import Prune, Recipe
 from regrow_trainer.rundir import RunDir
 
 PAPER = "Meta-LTH, Learning to learn with indispensable connections (2023)"
-RATES = (0.01, 0.1, 0.4)
 SPARSITIES = (90, 80, 70, 60, 50)
-VALIDATION = 100  # episodes a rate is chosen on
 BASE = ("learner.batch_norm=transductive", "validation.every=1000")
 
 
@@ -71,25 +64,6 @@ class Case:
     remarks: str = ""
 
 
-# What the device moves -> patterns of parameters ("weights": those that were pruned), and which positions.
-SCOPES: dict[str, tuple[tuple[str, ...], Update]] = {
-    "kept": (("*",), "kept"),
-    "kept weights alone": (("weights",), "kept"),
-    "head alone": (("@head",), "kept"),
-    "strict": (("weights",), "pruned"),
-    "plus_head": (("weights", "@head"), "pruned"),
-    "plus_unmasked": (("*",), "pruned"),
-    "all": (("*",), "kept"),  # with no mask at all
-}
-TOLD = {
-    "kept": "what was trained (kept)",
-    "kept weights alone": "kept convolution weights alone",
-    "head alone": "head alone",
-    "strict": "pruned weights alone (strict)",
-    "plus_head": "pruned weights and head (plus_head)",
-    "plus_unmasked": "pruned weights and all unmasked (plus_unmasked)",
-    "all": "everything",
-}
 MAIN = {"plus_head": "pruned and head move", "kept": "kept weights move"}  # the rows of the paper
 SHOWN = (90, 50)  # sparsities that are measured under the device's norms too
 SCOPED = (90,)  # and those at which every scope is, and every control
@@ -145,47 +119,6 @@ def _rewound_early(work: Work, setting: Setting, preset: Preset, seed: int, perc
     made, masks = work.last(first), work.last(whole).masks
     params = {n: p * masks[n] if n in masks else p for n, p in made.params.items()}
     return work.placed(f"masked-{setting.label}", replace(made, params=params, masks=masks), (first, whole))
-
-
-def device(made: Checkpoint, scope: str, rate: float, batch_norm: str = "") -> Checkpoint:
-    """The same network under another rule of the device."""
-    words, update = SCOPES[scope]
-    patterns = tuple(name for w in words for name in (made.masks if w == "weights" else (w,)))
-    learner = made.recipe["learner"]
-    recipe: dict[str, Any] = {
-        **made.recipe,
-        "rule": {**made.recipe["rule"], "args": {"lr": rate}},
-        "learner": {**learner, "batch_norm": batch_norm or learner["batch_norm"]},
-    }
-    masks = {} if scope == "all" else made.masks
-    # The rate is a tensor of the checkpoint; it is made anew from the recipe's.
-    meta = {"lr": made.meta["lr"] * 0 + rate}
-    return replace(made, adaptable=patterns, update=update, masks=masks, recipe=recipe, meta=meta)
-
-
-def measured(
-    work: Work, run: RunDir, preset: Preset, scope: str, steps: Sequence[int], batch_norm: str = ""
-) -> Measured:
-    """Test scores at the rate and the number of steps that are best on validation classes."""
-    made, every = work.last(run), range(max(steps) + 1)
-    tried = {
-        rate: scored(device(made, scope, rate, batch_norm), VALIDATION, every, "validation", work.workers)
-        for rate in RATES
-    }
-    # The curves are those of validation episodes: the test episodes are scored once, at what was chosen.
-    rate, most = max(
-        ((r, n) for r in RATES for n in steps), key=lambda choice: tried[choice[0]][choice[1]].mean
-    )
-    found = scored(device(made, scope, rate, batch_norm), preset.episodes, (most,), workers=work.workers)
-    return Measured(
-        found[most],
-        {
-            "rate": rate,
-            "steps": most,
-            "validation": {f"{r:g} x {n}": tried[r][n].mean for r in RATES for n in steps},
-        },
-        [(n, e.mean) for n, e in tried[rate].items()],
-    )
 
 
 def _dense_cell(

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("pydantic")
 
 from benchmarks.papers import __main__ as papers
-from benchmarks.papers import anp, charts, meta_lth, page
+from benchmarks.papers import anp, charts, meta_lth, page, scopes
 from benchmarks.papers.measure import scored
 from benchmarks.papers.table import Cell, Chart, Claim, Job, Measured, Preset, Published, Table
 from benchmarks.papers.tables import find
@@ -170,7 +170,7 @@ SHORT = Preset(
 
 
 def test_every_scope_moves_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meta_lth, "VALIDATION", 3)
+    monkeypatch.setattr(scopes, "VALIDATION", 3)
     work = Work(tmp_path, 1)
     run = meta_lth.ticket(work, GLYPHS, SHORT, 0, 50)
     made = work.last(run)
@@ -178,8 +178,8 @@ def test_every_scope_moves_what_it_says(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(masks) == 4
     assert sum(int(m.sum()) for m in masks.values()) * 2 == sum(m.numel() for m in masks.values())
     moved: dict[str, tuple[bool, bool, bool, bool]] = {}
-    for scope in meta_lth.SCOPES:
-        chosen = meta_lth.device(made, scope, 0.4)
+    for scope in scopes.SCOPES:
+        chosen = scopes.device(made, scope, 0.4)
         learner = rebuild(chosen, "test").learner
         params, meta = to_tensors(chosen.params), to_tensors(chosen.meta)
         assert float(meta["lr"]) == pytest.approx(0.4)
@@ -200,7 +200,7 @@ def test_every_scope_moves_what_it_says(tmp_path: Path, monkeypatch: pytest.Monk
         "plus_unmasked": (False, True, True, True),
         "all": (True, True, True, True),
     }
-    found = meta_lth.measured(work, run, SHORT, "kept", (1, 2), "support")
+    found = scopes.measured(work, run, SHORT, "kept", (1, 2), "support")
     assert len(found.scores.scores) == 6
     assert [n for n, _ in found.curve] == [0, 1, 2]
     tried: Any = found.facts["validation"]
