@@ -8,40 +8,81 @@
 
 typedef struct {
     size_t m, k, n;
-    size_t a_row, a_col, b_row, b_col;
+    size_t a_row, a_col, b_row, b_col, y_row;
+    int resume; /* y holds sums already */
 } product;
 
-/* R rows of y, T vectors of each, b by whole rows. */
+/* R rows of y, T vectors of each, b by whole rows. With 64-byte vectors the last of them may be cut short: there that costs
+ * nothing. */
+#if VW == 16
+#define LAST(p) load_some((p), last)
+#define STORE_LAST(p, v) store_some((p), (v), last)
+#else
+#define LAST(p) load(p)
+#define STORE_LAST(p, v) store((p), (v))
+#endif
+#define LOAD_ROW(T, v, p)                                                                                       \
+    UNROLL for (int t = 0; t + 1 < (T); t++) v[t] = load((p) + t * VW);                                         \
+    v[(T) - 1] = LAST((p) + ((T) - 1) * VW);
 #define ROWS(R, T)                                                                                              \
-    static void rows_##R(const product *p, const float *a, const float *b, const float *bias, float *y)   \
+    static void rows_##R##_##T(const product *p, const float *a, const float *b, const float *bias, float *y, size_t last) \
     {                                                                                                           \
-        vf s[R][T];                                                                                             \
-        UNROLL for (int t = 0; t < (T); t++) {                                                                  \
-            vf first = bias ? load(bias + t * VW) : (vf){0};                                                    \
-            UNROLL for (int r = 0; r < (R); r++) s[r][t] = first;                                               \
+        vf s[R][T], v[T];                                                                                       \
+        (void)last;                                                                                             \
+        UNROLL for (int t = 0; t < (T); t++) v[t] = (vf){0};                                                    \
+        if (bias) { LOAD_ROW(T, v, bias) }                                                                      \
+        UNROLL for (int r = 0; r < (R); r++) {                                                                  \
+            if (p->resume) { LOAD_ROW(T, v, y + (size_t)r * p->y_row) }                                         \
+            UNROLL for (int t = 0; t < (T); t++) s[r][t] = v[t];                                                \
         }                                                                                                       \
         for (size_t k = 0; k < p->k; k++) {                                                                     \
-            vf v[T];                                                                                            \
-            UNROLL for (int t = 0; t < (T); t++) v[t] = load(b + k * p->b_row + t * VW);                        \
+            LOAD_ROW(T, v, b + k * p->b_row)                                                                    \
             UNROLL for (int r = 0; r < (R); r++) {                                                              \
                 float f = a[(size_t)r * p->a_row + k * p->a_col];                                               \
                 UNROLL for (int t = 0; t < (T); t++) s[r][t] += f * v[t];                                       \
             }                                                                                                   \
         }                                                                                                       \
         UNROLL for (int r = 0; r < (R); r++) {                                                                  \
-            UNROLL for (int t = 0; t < (T); t++) store(y + (size_t)r * p->n + t * VW, s[r][t]);                 \
+            float *yr = y + (size_t)r * p->y_row;                                                               \
+            UNROLL for (int t = 0; t + 1 < (T); t++) store(yr + t * VW, s[r][t]);                               \
+            STORE_LAST(yr + ((T) - 1) * VW, s[r][(T) - 1]);                                                     \
         }                                                                                                       \
     }
-ROWS(4, MATMUL_T)
-ROWS(1, MATMUL_T)
-#undef ROWS
+#if VW == 16
+#define EACH_R(X, T) X(1, T) X(2, T) X(3, T) X(4, T) X(5, T) X(6, T)
+EACH_R(ROWS, 1)
+EACH_R(ROWS, 2)
+EACH_R(ROWS, 3)
+EACH_R(ROWS, 4)
+typedef void (*rows_function)(const product *p, const float *a, const float *b, const float *bias, float *y, size_t last);
+#define NAME(R, T) rows_##R##_##T,
+static const rows_function ROWS_OF[MATMUL_T][6] = {{EACH_R(NAME, 1)}, {EACH_R(NAME, 2)}, {EACH_R(NAME, 3)}, {EACH_R(NAME, 4)}};
+#undef NAME
+#undef EACH_R
+
+/* How many rows the next kernel takes, so that the last is not left with a few. */
+INLINE size_t rows_at_once(size_t left) { return left <= 6 ? left : left >= 11 ? 6 : (left + 1) / 2; }
+
+static void by_rows(const product *p, const float *a, const float *b, const float *bias, float *y)
+{
+    for (size_t i = 0, rows; i < p->m; i += rows) {
+        rows = rows_at_once(p->m - i);
+        for (size_t j = 0; j < p->n; j += MATMUL_T * VW) {
+            size_t vectors = (p->n - j + VW - 1) / VW, some = vectors < MATMUL_T ? vectors : MATMUL_T, left = p->n - j - (some - 1) * VW;
+            ROWS_OF[some - 1][rows - 1](p, a + i * p->a_row, b + j, bias ? bias + j : NULL, y + i * p->y_row + j, left < VW ? left : VW);
+        }
+    }
+}
+#else
+ROWS(4, 2)
+ROWS(1, 2)
 
 /* What is left of a row: fewer lanes than a vector, or a single vector. */
 static void row_rest(const product *p, const float *a, const float *b, const float *bias, float *y, size_t left)
 {
     for (; left; ) {
         size_t some = left < VW ? left : VW;
-        vf s = bias ? load_some(bias, some) : (vf){0};
+        vf s = p->resume ? load_some(y, some) : bias ? load_some(bias, some) : (vf){0};
         for (size_t k = 0; k < p->k; k++) s += a[k * p->a_col] * load_some(b + k * p->b_row, some);
         store_some(y, s, some);
         left -= some;
@@ -57,15 +98,20 @@ static void by_rows(const product *p, const float *a, const float *b, const floa
     for (; i < p->m;) {
         size_t rows = p->m - i >= 4 ? 4 : 1, j = 0;
         const float *ai = a + i * p->a_row;
-        float *yi = y + i * p->n;
+        float *yi = y + i * p->y_row;
         for (; j + MATMUL_T * VW <= p->n; j += MATMUL_T * VW)
-            if (rows == 4) rows_4(p, ai, b + j, bias ? bias + j : NULL, yi + j);
-            else rows_1(p, ai, b + j, bias ? bias + j : NULL, yi + j);
+            if (rows == 4) rows_4_2(p, ai, b + j, bias ? bias + j : NULL, yi + j, VW);
+            else rows_1_2(p, ai, b + j, bias ? bias + j : NULL, yi + j, VW);
         for (size_t r = 0; r < rows && j < p->n; r++)
-            row_rest(p, ai + r * p->a_row, b + j, bias ? bias + j : NULL, yi + r * p->n + j, p->n - j);
+            row_rest(p, ai + r * p->a_row, b + j, bias ? bias + j : NULL, yi + r * p->y_row + j, p->n - j);
         i += rows;
     }
 }
+#endif
+#undef ROWS
+#undef LOAD_ROW
+#undef STORE_LAST
+#undef LAST
 
 /* Both operands run along k: 2 x 4 dot products at a time. */
 static void by_dots(const product *p, const float *a, const float *b, const float *bias, float *y)
@@ -112,7 +158,7 @@ static regrow_status op_gemm(const machine *m, const uint32_t *w, uint32_t n)
     regrow_status status = axes_read(&s, w[11], w + 12, n - 12);
     if (status != REGROW_OK) return status;
     WORDS(12 + 3 * s.rank);
-    product p = {w[4], w[5], w[6], w[7], w[8], w[9], w[10]};
+    product p = {w[4], w[5], w[6], w[7], w[8], w[9], w[10], w[6], 0};
     const uint32_t *sa = w + 12 + s.rank, *sb = sa + s.rank;
     if (p.m == 0 || p.n == 0 || s.total == 0) return REGROW_OK;
     uint64_t inner_a = p.k ? plus(times(p.m - 1, p.a_row), times(p.k - 1, p.a_col)) : 0;
