@@ -28,19 +28,24 @@ typedef struct {
     static void rows_##R##_##T(const product *p, const float *a, const float *b, const float *bias, float *y, size_t last) \
     {                                                                                                           \
         vf s[R][T], v[T];                                                                                       \
+        const float *at_a[((R) + 2) / 3]; /* from each of which an address reaches three rows */                \
+        size_t row = p->a_row, b_row = p->b_row;                                                                \
+        int resume = p->resume;                                                                                 \
+        UNROLL for (int q = 0; q < ((R) + 2) / 3; q++) at_a[q] = a + 3 * (size_t)q * row;                       \
         (void)last;                                                                                             \
         UNROLL for (int t = 0; t < (T); t++) v[t] = (vf){0};                                                    \
         if (bias) { LOAD_ROW(T, v, bias) }                                                                      \
         UNROLL for (int r = 0; r < (R); r++) {                                                                  \
-            if (p->resume) { LOAD_ROW(T, v, y + (size_t)r * p->y_row) }                                         \
+            if (resume) { LOAD_ROW(T, v, y + (size_t)r * p->y_row) }                                            \
             UNROLL for (int t = 0; t < (T); t++) s[r][t] = v[t];                                                \
         }                                                                                                       \
-        for (size_t k = 0; k < p->k; k++) {                                                                     \
-            LOAD_ROW(T, v, b + k * p->b_row)                                                                    \
+        for (size_t k = p->k; k > 0; k--, b += b_row) {                                                         \
+            LOAD_ROW(T, v, b)                                                                                   \
             UNROLL for (int r = 0; r < (R); r++) {                                                              \
-                float f = a[(size_t)r * p->a_row + k * p->a_col];                                               \
+                float f = at_a[r / 3][(size_t)(r % 3) * row];                                                   \
                 UNROLL for (int t = 0; t < (T); t++) s[r][t] += f * v[t];                                       \
             }                                                                                                   \
+            UNROLL for (int q = 0; q < ((R) + 2) / 3; q++) at_a[q] += p->a_col;                                 \
         }                                                                                                       \
         UNROLL for (int r = 0; r < (R); r++) {                                                                  \
             float *yr = y + (size_t)r * p->y_row;                                                               \
@@ -54,22 +59,29 @@ EACH_R(ROWS, 1)
 EACH_R(ROWS, 2)
 EACH_R(ROWS, 3)
 EACH_R(ROWS, 4)
+ROWS(12, 1)
+ROWS(12, 2)
 typedef void (*rows_function)(const product *p, const float *a, const float *b, const float *bias, float *y, size_t last);
 #define NAME(R, T) rows_##R##_##T,
-static const rows_function ROWS_OF[MATMUL_T][6] = {{EACH_R(NAME, 1)}, {EACH_R(NAME, 2)}, {EACH_R(NAME, 3)}, {EACH_R(NAME, 4)}};
+static const rows_function ROWS_OF[MATMUL_T][7] = {
+    {EACH_R(NAME, 1) rows_12_1}, {EACH_R(NAME, 2) rows_12_2}, {EACH_R(NAME, 3)}, {EACH_R(NAME, 4)}};
 #undef NAME
 #undef EACH_R
 
-/* How many rows the next kernel takes, so that the last is not left with a few. */
-INLINE size_t rows_at_once(size_t left) { return left <= 6 ? left : left >= 11 ? 6 : (left + 1) / 2; }
+/* How many rows the next kernel takes: as many as fit the registers, and no few at the end. */
+INLINE size_t rows_at_once(size_t left, size_t vectors)
+{
+    if (vectors <= 2 && (left == 12 || left >= 15)) return 12;
+    return left <= 6 ? left : left >= 11 ? 6 : (left + 1) / 2;
+}
 
 static void by_rows(const product *p, const float *a, const float *b, const float *bias, float *y)
 {
-    for (size_t i = 0, rows; i < p->m; i += rows) {
-        rows = rows_at_once(p->m - i);
-        for (size_t j = 0; j < p->n; j += MATMUL_T * VW) {
-            size_t vectors = (p->n - j + VW - 1) / VW, some = vectors < MATMUL_T ? vectors : MATMUL_T, left = p->n - j - (some - 1) * VW;
-            ROWS_OF[some - 1][rows - 1](p, a + i * p->a_row, b + j, bias ? bias + j : NULL, y + i * p->y_row + j, left < VW ? left : VW);
+    for (size_t j = 0; j < p->n; j += MATMUL_T * VW) {
+        size_t vectors = (p->n - j + VW - 1) / VW, some = vectors < MATMUL_T ? vectors : MATMUL_T, left = p->n - j - (some - 1) * VW;
+        for (size_t i = 0, rows; i < p->m; i += rows) {
+            rows = rows_at_once(p->m - i, some);
+            ROWS_OF[some - 1][rows < 7 ? rows - 1 : 6](p, a + i * p->a_row, b + j, bias ? bias + j : NULL, y + i * p->y_row + j, left < VW ? left : VW);
         }
     }
 }

@@ -7,6 +7,7 @@ such a layer are made the same way; all read and write the planes that other ker
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from math import prod
 
 from regrow.ops.schema import ints
 from regrow.plan.builder import Buffer, Builder, Place, maybe
@@ -14,9 +15,9 @@ from regrow.plan.grid import LANES, Planes, is_same, rounded
 from regrow.plan.style import Style
 from regrow.program import Op, Value
 
-# Channels of either side from which turning them round is less than what is saved; tiles of the batch from
-# which that holds for the weights.
-LEAST_CHANNELS, LEAST_TILES = 16, 16
+# Cycles, as measured with vectors of 16: what turning a tile or a pair of channels round and adding up takes,
+# and of a weight's gradient made whole the sum over its vector.
+TILE_CYCLES, PAIR_CYCLES, SUM_CYCLES, PER_CYCLE = 5.3, 5.5, 2.5, 2 * LANES
 # Floats of a lot of tiles' points, of both sides, that leave room for the weights' in the second cache.
 LOT_FLOATS = 96 * 1024
 _KINDS = ("conv2d", "conv2d_dx", "conv2d_dw")
@@ -28,19 +29,21 @@ def suits(op: Op, values: Mapping[str, Value], batch: int, style: Style, packs: 
         return False
     weight = op.outputs[0] if op.kind == "conv2d_dw" else op.inputs[1]
     shape = values[weight].shape
-    plane = values[op.inputs[0]].at(batch)
-    square = shape[2:] == (3, 3) and ints(op.attrs, "dilation") == (1, 1)
-    return (
-        square
-        and weight not in packs
-        and is_same(shape[2:], op.attrs)
-        and min(shape[:2]) >= LEAST_CHANNELS
-        and _tiles(plane) >= LEAST_TILES
-    )
+    if shape[2:] != (3, 3) or weight in packs or not is_same(shape[2:], op.attrs):
+        return False
+    n, _, h, w = values[op.inputs[0]].at(batch)
+    return ints(op.attrs, "dilation") == (1, 1) and gains(op.kind, shape[:2], (n, h, w))
 
 
-def _tiles(shape: tuple[int, ...]) -> int:
-    return shape[0] * -(-shape[2] // 2) * -(-shape[3] // 2)
+def gains(kind: str, sides: tuple[int, ...], size: tuple[int, int, int]) -> bool:
+    """Whether tiles of so many samples, rows and columns cost less than whole sums, which count pads."""
+    (batch, h, w), pairs = size, prod(sides)
+    lanes = [rounded(side) for side in sides]
+    products = pairs // sides[1] * lanes[1] if kind != "conv2d" else pairs // sides[0] * lanes[0]
+    tiles = batch * -(-h // 2) * -(-w // 2)
+    tiled = tiles * (16 * products / PER_CYCLE + TILE_CYCLES * sum(lanes)) + PAIR_CYCLES * products
+    whole = 9 * pairs * rounded(batch * (h + 1) * (w + 1)) / PER_CYCLE
+    return tiled < whole + (9 * pairs * SUM_CYCLES if kind == "conv2d_dw" else 0)
 
 
 def _scratch(b: Builder, planes: Planes, other: int, products: int) -> tuple[Buffer, int]:
