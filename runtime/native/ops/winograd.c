@@ -9,20 +9,6 @@
 
 enum { POINTS = 16, SIDE = 4, KERNEL = 9 };
 
-/* Vectors of as many lanes as there are of them: lanes to vectors, vectors to lanes. */
-INLINE void transpose(vf *a)
-{
-    enum { ROUNDS = VW == 16 ? 4 : VW == 8 ? 3 : VW == 4 ? 2 : 0 };
-    UNROLL for (int round = 0; round < ROUNDS; round++) {
-        vf b[VW];
-        UNROLL for (int i = 0; i < VW / 2; i++) {
-            b[2 * i] = MIX_LOW(a[i], a[i + VW / 2]);
-            b[2 * i + 1] = MIX_HIGH(a[i], a[i + VW / 2]);
-        }
-        UNROLL for (int i = 0; i < VW; i++) a[i] = b[i];
-    }
-}
-
 /* `count` channels of `length` floats each, to as many vectors of one float of each channel. */
 static void channels_to_lanes(const float *from, size_t channel, size_t count, size_t length, float *to)
 {
