@@ -222,7 +222,7 @@ enum { PANEL = MATMUL_T * VW }; /* filters that one product takes at once: their
 static void weights_to_points(const float *w, size_t w_row, size_t w_channel, size_t channels, size_t filters, int by_half, const points *to)
 {
     static const uint8_t TURNED[SIDE] = {3, 1, 2, 0};
-    size_t all = to->tile;
+    size_t all = (size_t)to->tile;
     for (size_t f = 0; f < filters; f += VW) {
         size_t panel = f / PANEL * PANEL, width = all - panel < PANEL ? all - panel : PANEL;
         float *p = to->at + panel * channels + (f - panel);
