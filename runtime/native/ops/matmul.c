@@ -85,28 +85,6 @@ static void by_rows(const product *p, const float *a, const float *b, const floa
         }
     }
 }
-
-enum { PANEL_K = 64, PANEL_N = 2 * VW, FEWEST_ROWS = 8 };
-
-/* Where b runs along k: some columns of it are turned round at a time, which pays off from a few rows of a on. */
-static void by_panels(const product *p, const float *a, const float *b, const float *bias, float *y)
-{
-    float panel[PANEL_K * PANEL_N];
-    for (size_t j = 0; j < p->n; j += PANEL_N)
-        for (size_t k = 0; k < p->k; k += PANEL_K) {
-            size_t columns = p->n - j < PANEL_N ? p->n - j : PANEL_N, some = p->k - k < PANEL_K ? p->k - k : PANEL_K;
-            for (size_t c = 0; c < columns; c += VW)
-                for (size_t i = 0; i < some; i += VW) {
-                    vf v[VW];
-                    UNROLL for (size_t r = 0; r < VW; r++)
-                        v[r] = c + r < columns ? load_some(b + (j + c + r) * p->b_col + k + i, some - i) : (vf){0};
-                    transpose(v);
-                    UNROLL for (size_t r = 0; r < VW; r++) store(panel + (i + r) * PANEL_N + c, v[r]);
-                }
-            product part = {p->m, some, columns, p->a_row, p->a_col, PANEL_N, 1, p->y_row, p->resume || k > 0};
-            by_rows(&part, a + k * p->a_col, panel, bias ? bias + j : NULL, y + j);
-        }
-}
 #else
 ROWS(4, 2)
 ROWS(1, 2)
@@ -142,6 +120,31 @@ static void by_rows(const product *p, const float *a, const float *b, const floa
     }
 }
 #endif
+
+#if VW >= 8
+enum { PANEL_K = 64, PANEL_N = 2 * VW, FEWEST_ROWS = 8 };
+
+/* Where b runs along k: some columns of it are turned round at a time, which pays off from a few rows of a on. */
+static void by_panels(const product *p, const float *a, const float *b, const float *bias, float *y)
+{
+    float panel[PANEL_K * PANEL_N];
+    for (size_t j = 0; j < p->n; j += PANEL_N)
+        for (size_t k = 0; k < p->k; k += PANEL_K) {
+            size_t columns = p->n - j < PANEL_N ? p->n - j : PANEL_N, some = p->k - k < PANEL_K ? p->k - k : PANEL_K;
+            for (size_t c = 0; c < columns; c += VW)
+                for (size_t i = 0; i < some; i += VW) {
+                    vf v[VW];
+                    UNROLL for (size_t r = 0; r < VW; r++)
+                        v[r] = c + r < columns ? load_some(b + (j + c + r) * p->b_col + k + i, some - i) : (vf){0};
+                    transpose(v);
+                    UNROLL for (size_t r = 0; r < VW; r++) store(panel + (i + r) * PANEL_N + c, v[r]);
+                }
+            product part = {p->m, some, columns, p->a_row, p->a_col, PANEL_N, 1, p->y_row, p->resume || k > 0};
+            by_rows(&part, a + k * p->a_col, panel, bias ? bias + j : NULL, y + j);
+        }
+}
+#endif
+
 #undef ROWS
 #undef LOAD_ROW
 #undef STORE_LAST
@@ -206,7 +209,7 @@ static regrow_status op_gemm(const machine *m, const uint32_t *w, uint32_t n)
         for (size_t i = 0; i < count; i++, y += p.m * p.n) {
             const float *ai = a + axes_offset(&s, sa) + i * ia, *bi = b + axes_offset(&s, sb) + i * ib;
             if (p.b_col == 1 && (p.n > 4 || p.b_row != 1)) by_rows(&p, ai, bi, bias, y);
-#if VW == 16
+#if VW >= 8
             else if (p.b_row == 1 && p.k >= VW && p.m >= FEWEST_ROWS) by_panels(&p, ai, bi, bias, y);
 #endif
             else if (p.a_col == 1 && p.b_row == 1) by_dots(&p, ai, bi, bias, y);
