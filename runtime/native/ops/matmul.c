@@ -1,4 +1,4 @@
-/* matmul.c - matrix products by strides, so that no operand is ever transposed in memory. */
+/* matmul.c - matrix products by strides: of an operand that runs the other way some columns at most are turned round. */
 
 #if VW == 16
 #define MATMUL_T 4
@@ -30,14 +30,15 @@ typedef struct {
         vf s[R][T], v[T];                                                                                       \
         const float *at_a[((R) + 2) / 3]; /* from each of which an address reaches three rows */                \
         size_t row = p->a_row, b_row = p->b_row;                                                                \
-        int resume = p->resume;                                                                                 \
+        const float *from = p->resume ? y : bias; /* where sums begin: those of all rows with one bias */       \
+        size_t step = p->resume ? p->y_row : 0;                                                                 \
         UNROLL for (int q = 0; q < ((R) + 2) / 3; q++) at_a[q] = a + 3 * (size_t)q * row;                       \
         (void)last;                                                                                             \
-        UNROLL for (int t = 0; t < (T); t++) v[t] = (vf){0};                                                    \
-        if (bias) { LOAD_ROW(T, v, bias) }                                                                      \
-        UNROLL for (int r = 0; r < (R); r++) {                                                                  \
-            if (resume) { LOAD_ROW(T, v, y + (size_t)r * p->y_row) }                                            \
-            UNROLL for (int t = 0; t < (T); t++) s[r][t] = v[t];                                                \
+        if (from) {                                                                                             \
+            UNROLL for (int r = 0; r < (R); r++) { LOAD_ROW(T, s[r], from + (size_t)r * step) }                 \
+        } else {                                                                                                \
+            UNROLL for (int r = 0; r < (R); r++)                                                                \
+                UNROLL for (int t = 0; t < (T); t++) s[r][t] = (vf){0};                                         \
         }                                                                                                       \
         for (size_t k = p->k; k > 0; k--, b += b_row) {                                                         \
             LOAD_ROW(T, v, b)                                                                                   \
