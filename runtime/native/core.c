@@ -9,6 +9,7 @@
 #include "ops/planar.c"
 #include "ops/conv.c"
 #include "ops/sparse.c"
+#include "ops/winograd.c"
 #include "ops/block.c"
 #include "ops/half.c"
 #include "ops/chain.c"

@@ -44,7 +44,8 @@
     X(pool_max) X(pool_max_back) X(pool_avg) X(pool_avg_back)                                              \
     X(cross_entropy) X(cross_entropy_back) X(bce) X(bce_back) X(mse) X(mse_back)                           \
     X(pack) X(unpack) X(scrub) X(channel_sum)                                                              \
-    X(conv) X(conv_dw) X(conv_sparse) X(conv_sparse_dw) X(block) X(block_back) X(chain) X(chain_back)    \
+    X(conv) X(conv_dw) X(conv_sparse) X(conv_sparse_dw) X(winograd) X(winograd_dw)                         \
+    X(block) X(block_back) X(chain) X(chain_back)                                                          \
     X(chain_half) X(chain_back_half) X(shorten) X(widen) X(stored) X(pick) X(place) X(update)
 
 /* What `map`, `map_back` and `binary` compute; named as the ops of a program are. */

@@ -198,4 +198,18 @@ INLINE void sum_eight(const vf *a, float *out)
 #endif
 #endif
 }
+
+/* Vectors of as many lanes as there are of them: lanes to vectors, vectors to lanes. */
+INLINE void transpose(vf *a)
+{
+    enum { ROUNDS = VW == 16 ? 4 : VW == 8 ? 3 : VW == 4 ? 2 : 0 };
+    UNROLL for (int round = 0; round < ROUNDS; round++) {
+        vf b[VW];
+        UNROLL for (int i = 0; i < VW / 2; i++) {
+            b[2 * i] = MIX_LOW(a[i], a[i + VW / 2]);
+            b[2 * i + 1] = MIX_HIGH(a[i], a[i + VW / 2]);
+        }
+        UNROLL for (int i = 0; i < VW; i++) a[i] = b[i];
+    }
+}
 #endif

@@ -7,13 +7,14 @@ input then takes the place of that input, and what the block before needs of bot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 from regrow.ops.schema import ints
 from regrow.plan.peak import value_bytes
 from regrow.plan.style import Style
+from regrow.plan.winograd import suits
 from regrow.program import Op, Program
 
 # Positions of a filter up to which a convolution is made twice rather than kept.
@@ -48,7 +49,9 @@ class _Layer:
     gradients: tuple[Op, ...] = ()  # of the weight, and of the input where that is wanted
 
 
-def chained(ops: Sequence[Op], program: Program, style: Style, batch: int) -> list[Op]:
+def chained(
+    ops: Sequence[Op], program: Program, style: Style, batch: int, packs: Collection[str]
+) -> list[Op]:
     """The ops with chains joined."""
     readers: dict[str, list[Op]] = {}
     maker: dict[str, Op] = {}
@@ -56,7 +59,9 @@ def chained(ops: Sequence[Op], program: Program, style: Style, batch: int) -> li
         for name in dict.fromkeys(op.inputs):
             readers.setdefault(name, []).append(op)
         maker.update({name: op for name in op.outputs if name})
-    found = [_layer(op, readers, maker, program, style, batch) for op in ops if op.kind == "block"]
+    apart = {op.outputs[0] for op in ops if suits(op, program.values, batch, style, packs)}
+    blocks = [op for op in ops if op.kind == "block" and op.inputs[0] not in apart]
+    found = [_layer(op, readers, maker, program, style, batch) for op in blocks]
     layers = _consistent([layer for layer in found if layer is not None], readers, maker)
     at: dict[int, Op] = {}
     gone: set[int] = set()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regrow.ops.schema import ints
+from regrow.plan import winograd
 from regrow.plan.builder import NONE, Buffer, Builder, Place, maybe
 from regrow.plan.chain import CHEAP, Chain
 from regrow.plan.grid import Geometry, Grid, Planes, geometry, is_same, same_grid
@@ -64,6 +65,10 @@ def _geometry(b: Builder, op: Op) -> Geometry:
     samples = b.shape(op.inputs[0])[0]
     shared = b.same_size_grid(samples, (h, w)) if is_same(kernel, op.attrs) else None
     return geometry(samples, (h, w), (output[0], output[1]), kernel, op.attrs, shared)
+
+
+def _tiled(b: Builder, op: Op) -> bool:
+    return winograd.suits(op, b.values, b.batch, b.style, b.packs)
 
 
 def grid_of(b: Builder, conv: Op) -> Grid:
@@ -142,6 +147,8 @@ def _forward(
         emit_sparse(b, (y, grid), (x, front), values, bias, walk, blocks)
         return
     weight, groups, taps = b.weight(op.inputs[1]), made.groups, len(made.taps)
+    if scratch is None and wide is None and _tiled(b, op):
+        return winograd.lower_product(b, (x, planes), (y, Planes(grid, o, h, w)), weight, bias, turned=False)
     c, o = planes.channels // groups, o // groups
     pairs = [n for t in made.taps for n in (t.phase * channel + t.offset, t.number)]
     words = (
@@ -188,6 +195,8 @@ def _input_gradient(
         emit_sparse(b, (dx, grid), (dy, front), values, (), walk)
         return
     weight, groups, taps = b.weight(op.inputs[1]), made.groups, len(made.taps)
+    if source is None and scratch is None and _tiled(b, op):
+        return winograd.lower_product(b, (dy, place.planes), (dx, planes), weight, [], turned=True)
     rows, channels = c // groups, channels // groups
     for phase in range(planes.phases):
         pairs = [n for t in made.taps if t.phase == phase for n in (-t.offset, t.number)]
@@ -231,6 +240,8 @@ def _weight_gradient(
         b.emit("conv_sparse_dw", words, (dy, x, *walk.read), (g,))
         return
     g = b.new(name)
+    if source is None and wide is None and _tiled(b, op):
+        return winograd.lower_gradient(b, g, place, (x, planes))
     c, o = planes.channels // made.groups, o // made.groups
     pairs = [n for t in made.taps for n in (t.phase * channel + t.offset, t.number)]
     words = (

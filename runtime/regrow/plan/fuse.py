@@ -7,7 +7,7 @@ plans, not of programs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from regrow.ops.schema import ints, number
@@ -44,8 +44,11 @@ class _Graph:
         )
 
 
-def fused(program: Program, style: Style, batch: int) -> list[Op]:
-    """The program's ops in an order that is theirs, with chains replaced by what the core has for them."""
+def fused(program: Program, style: Style, batch: int, packs: Collection[str] = ()) -> list[Op]:
+    """The program's ops in an order that is theirs, with chains replaced by what the core has for them.
+
+    `packs`: the weights that are packed, which `chained` asks for.
+    """
     graph = _Graph.of(program)
     gone: set[int] = set()
     at: dict[int, Op] = {}
@@ -55,7 +58,8 @@ def fused(program: Program, style: Style, batch: int) -> list[Op]:
     for op in program.ops:
         if id(op) not in gone and op.kind in ("sub", "select"):
             _update(graph, op, gone, at, program.values)
-    return chained([at.get(id(op), op) for op in program.ops if id(op) not in gone], program, style, batch)
+    whole = [at.get(id(op), op) for op in program.ops if id(op) not in gone]
+    return chained(whole, program, style, batch, packs)
 
 
 def _is_halving(op: Op) -> bool:

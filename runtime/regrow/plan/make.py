@@ -240,7 +240,7 @@ def _run(
 ) -> None:
     """Lower one program into a section."""
     b.enter(section, program)
-    ops = fused(program, b.style, b.batch)
+    ops = fused(program, b.style, b.batch, b.packs)
     if order is not None:
         ops = order(ops, program)
     b.wanted = wanted(b, ops)

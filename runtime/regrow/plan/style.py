@@ -28,11 +28,12 @@ class Style:
     tile_bytes: int  # of a scratch of some samples; 0: what costs no memory (`tiles`)
     half: bool = False  # activations that wait for backward do so in fp16
     wide: bool = False  # rows around packed weights are whole vectors, where that takes few pads
+    tiled: bool = False  # 3x3 convolutions of many channels are made by tiles, in a scratch of some of them
 
 
 STYLES = {
-    "fast": Style(recompute=False, narrow=False, tile_bytes=32 * 1024),
-    "wide": Style(recompute=False, narrow=False, tile_bytes=32 * 1024, wide=True),
+    "fast": Style(recompute=False, narrow=False, tile_bytes=32 * 1024, tiled=True),
+    "wide": Style(recompute=False, narrow=False, tile_bytes=32 * 1024, wide=True, tiled=True),
     "small": Style(recompute=True, narrow=True, tile_bytes=0),
     "small-fp16": Style(recompute=True, narrow=True, tile_bytes=0, half=True),
 }

@@ -26,7 +26,14 @@ from regrow.engines import core
 HERE = Path(__file__).resolve().parent
 NATIVE = HERE.parents[2] / "runtime" / "native"
 SANITIZED = ("-g", "-O1", "-fsanitize=fuzzer-no-link,address,undefined", "-fno-sanitize-recover=all")
-SEEDS = ("test_ops.py", "test_layers.py", "test_halves.py", "test_stored_weights.py", "test_plan.py")
+SEEDS = (
+    "test_ops.py",
+    "test_layers.py",
+    "test_halves.py",
+    "test_stored_weights.py",
+    "test_winograd.py",
+    "test_plan.py",
+)
 MOST = 1 << 16
 
 

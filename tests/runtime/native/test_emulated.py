@@ -49,10 +49,11 @@ def test_every_op_agrees_with_the_reference(machine: str, tmp_path: Path) -> Non
     command = [*compiler, *FLAGS, CORE, f"-DVB={width}", f"-I{NATIVE}", *sources, "-o", runner, "-lm"]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
-    script, tests = Path(__file__).with_name("emulated.py"), Path(__file__).with_name("test_ops.py")
+    script, tests = (str(Path(__file__).with_name(name)) for name in ("emulated.py", "test_ops.py"))
+    tiles = f"{Path(__file__).with_name('test_winograd.py')}::test_tiles_compute_what_the_reference_does"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
     done = subprocess.run(
-        [sys.executable, str(script), *emulator, runner, "--", str(tests)],
+        [sys.executable, script, *emulator, runner, "--", tests, tiles],
         cwd=ROOT,
         env=env,
         capture_output=True,

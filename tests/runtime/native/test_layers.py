@@ -141,6 +141,7 @@ def test_channels_are_taken_in_parts_where_many_do_not_fit_the_first_cache() -> 
     [
         ("small", 3, Net(2, (4, 6), (True, True), 9)),
         ("wide", 3, Net(1, (8, 8), (True, False), 14)),
+        ("fast", 3, Net(16, (16, 16), (True, False), 8)),
         ("small-fp16", 4, Net(2, (8, 8, 8, 6), (False,) * 4, 14)),
         ("small-fp16", 2, Net(2, (8, 8, 8, 6), (False,) * 4, 14)),
     ],

@@ -37,7 +37,14 @@ def test_nothing_is_found(tmp_path: Path) -> None:
     )
     # The interpreter itself leaks at exit; the core allocates nothing.
     env = os.environ | {"LD_PRELOAD": runtime.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0"}
-    names = ("test_ops.py", "test_plan.py", "test_layers.py", "test_halves.py", "test_stored_weights.py")
+    names = (
+        "test_ops.py",
+        "test_plan.py",
+        "test_layers.py",
+        "test_halves.py",
+        "test_stored_weights.py",
+        "test_winograd.py",
+    )
     tests = [str(Path(__file__).with_name(name)) for name in names]
     command = [sys.executable, "-c", SCRIPT, str(library), *tests]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
