@@ -22,8 +22,12 @@
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+/* Before a plain loop over numbers whose vectors are left to the compiler, which is told that a result that
+ * takes an operand's place does so number by number. */
+#define LANEWISE _Pragma("clang loop vectorize(assume_safety) interleave(disable)")
 #else
 #define UNROLL _Pragma("GCC unroll 32")
+#define LANEWISE _Pragma("GCC ivdep")
 #endif
 
 #if VW == 1

@@ -23,24 +23,24 @@ INLINE int64_t wrap_add(int64_t a, int64_t b) { return (int64_t)((uint64_t)a + (
 INLINE int64_t wrap_sub(int64_t a, int64_t b) { return (int64_t)((uint64_t)a - (uint64_t)b); }
 INLINE int64_t wrap_mul(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (uint64_t)b); }
 
-#define LOOP(sa_, sb_, expression)                    \
-    for (size_t i = 0; i < count; i++) {              \
+#define LOOP(hint, sa_, sb_, expression)              \
+    hint for (size_t i = 0; i < count; i++) {         \
         u = a[i * (sa_)];                             \
         v = b[i * (sb_)];                             \
         y[i] = (expression);                          \
     }
 /* Of floats the three strides that matter are constants, so that the compiler sees whole vectors. */
-#define ROW(name, IN, OUT, expression)                                            \
+#define ROW(name, IN, OUT, hint, expression)                                      \
     case BINARY_##name: {                                                         \
         if (!USES_BINARY_##name) return;                                          \
         const IN *a = (const IN *)pa;                                             \
         const IN *b = (const IN *)pb;                                             \
         OUT *y = (OUT *)py;                                                       \
         IN u, v;                                                                  \
-        if (sizeof(OUT) == 4 && sa == 1 && sb == 1) { LOOP(1, 1, expression) }    \
-        else if (sizeof(OUT) == 4 && sa == 1 && sb == 0) { LOOP(1, 0, expression) } \
-        else if (sizeof(OUT) == 4 && sa == 0 && sb == 1) { LOOP(0, 1, expression) } \
-        else { LOOP(sa, sb, expression) }                                         \
+        if (sizeof(OUT) == 4 && sa == 1 && sb == 1) { LOOP(hint, 1, 1, expression) }    \
+        else if (sizeof(OUT) == 4 && sa == 1 && sb == 0) { LOOP(hint, 1, 0, expression) } \
+        else if (sizeof(OUT) == 4 && sa == 0 && sb == 1) { LOOP(hint, 0, 1, expression) } \
+        else { LOOP(, sa, sb, expression) }                                         \
         return;                                                                   \
     }
 
@@ -53,25 +53,25 @@ static const uint8_t BINARY_BUILT[] = {
 static void binary_row(uint32_t function, size_t count, const void *pa, size_t sa, const void *pb, size_t sb, void *py)
 {
     switch (function) {
-        ROW(add, float, float, u + v)
-        ROW(sub, float, float, u - v)
-        ROW(mul, float, float, u *v)
-        ROW(div, float, float, u / v)
-        ROW(pow_tensor, float, float, powf(u, v))
-        ROW(greater, float, uint8_t, u > v)
-        ROW(greater_equal, float, uint8_t, u >= v)
-        ROW(equal, float, uint8_t, u == v)
-        ROW(add_int64, int64_t, int64_t, wrap_add(u, v))
-        ROW(sub_int64, int64_t, int64_t, wrap_sub(u, v))
-        ROW(mul_int64, int64_t, int64_t, wrap_mul(u, v))
-        ROW(floor_divide, int64_t, int64_t, floor_quotient(u, v))
-        ROW(remainder, int64_t, int64_t, floor_rest(u, v))
-        ROW(greater_int64, int64_t, uint8_t, u > v)
-        ROW(greater_equal_int64, int64_t, uint8_t, u >= v)
-        ROW(equal_int64, int64_t, uint8_t, u == v)
-        ROW(logical_and, uint8_t, uint8_t, u && v)
-        ROW(logical_or, uint8_t, uint8_t, u || v)
-        ROW(logical_not, uint8_t, uint8_t, !u && !v)
+        ROW(add, float, float, LANEWISE, u + v)
+        ROW(sub, float, float, LANEWISE, u - v)
+        ROW(mul, float, float, LANEWISE, u *v)
+        ROW(div, float, float, LANEWISE, u / v)
+        ROW(pow_tensor, float, float, , powf(u, v))
+        ROW(greater, float, uint8_t, , u > v)
+        ROW(greater_equal, float, uint8_t, , u >= v)
+        ROW(equal, float, uint8_t, , u == v)
+        ROW(add_int64, int64_t, int64_t, , wrap_add(u, v))
+        ROW(sub_int64, int64_t, int64_t, , wrap_sub(u, v))
+        ROW(mul_int64, int64_t, int64_t, , wrap_mul(u, v))
+        ROW(floor_divide, int64_t, int64_t, , floor_quotient(u, v))
+        ROW(remainder, int64_t, int64_t, , floor_rest(u, v))
+        ROW(greater_int64, int64_t, uint8_t, , u > v)
+        ROW(greater_equal_int64, int64_t, uint8_t, , u >= v)
+        ROW(equal_int64, int64_t, uint8_t, , u == v)
+        ROW(logical_and, uint8_t, uint8_t, , u && v)
+        ROW(logical_or, uint8_t, uint8_t, , u || v)
+        ROW(logical_not, uint8_t, uint8_t, , !u && !v)
     default: return;
     }
 }

@@ -92,6 +92,11 @@ static regrow_status op_place(const machine *m, const uint32_t *w, uint32_t n)
     return REGROW_OK;
 }
 
+typedef union {
+    float value;
+    uint32_t bits;
+} number;
+
 /* next, value, gradient, rate (one number), mask (or none), count.  next = mask ? value - rate * gradient : value */
 static regrow_status op_update(const machine *m, const uint32_t *w, uint32_t n)
 {
@@ -104,11 +109,14 @@ static regrow_status op_update(const machine *m, const uint32_t *w, uint32_t n)
     size_t count = w[5];
     float r = *rate;
     if (mask)
-        for (size_t i = 0; i < count; i++) {
-            float moved = value[i] - r * gradient[i], still = value[i];
-            next[i] = mask[i] ? moved : still;
+        LANEWISE for (size_t i = 0; i < count; i++) {
+            /* Chosen by bits: a branch, or a vector of truth values from bytes, takes several times as long. */
+            number moved = {value[i] - r * gradient[i]}, still = {value[i]};
+            uint32_t all = 0u - (uint32_t)(mask[i] != 0);
+            still.bits = (moved.bits & all) | (still.bits & ~all);
+            next[i] = still.value;
         }
     else
-        for (size_t i = 0; i < count; i++) next[i] = value[i] - r * gradient[i];
+        LANEWISE for (size_t i = 0; i < count; i++) next[i] = value[i] - r * gradient[i];
     return REGROW_OK;
 }

@@ -38,10 +38,10 @@ static float silu_back(float dy, float x)
     return dy * s * (1 + x * (1 - s));
 }
 
-#define EACH(name, expression)                        \
+#define EACH(name, hint, expression)                  \
     case MAP_##name:                                  \
         if (!USES_MAP_##name) return REGROW_E_OP;     \
-        for (size_t i = 0; i < count; i++) {          \
+        hint for (size_t i = 0; i < count; i++) {     \
             float v = x[i];                           \
             y[i] = (expression);                      \
         }                                             \
@@ -56,34 +56,34 @@ static regrow_status op_map(const machine *m, const uint32_t *w, uint32_t n)
     size_t count = w[3];
     float p = as_float(w[4]), q = as_float(w[5]);
     switch (w[0]) {
-        EACH(identity, v)
-        EACH(relu, v < 0 ? 0.0f : v)
-        EACH(leaky_relu, v > 0 ? v : v * p)
-        EACH(tanh, tanhf(v))
-        EACH(sigmoid, logistic(v))
-        EACH(silu, v *logistic(v))
-        EACH(hardsigmoid, clamp(v / 6 + 0.5f, 0, 1))
-        EACH(hardswish, v *clamp(v / 6 + 0.5f, 0, 1))
-        EACH(elu, v > 0 ? v : p *expm1f(v))
-        EACH(softplus, softplus(v, p, q))
-        EACH(gelu, 0.5f * v * (1 + erff(v * ROOT_HALF)))
-        EACH(gelu_tanh, 0.5f * v * (1 + tanhf(TANH_SCALE * (v + TANH_CUBE * v * v * v))))
-        EACH(exp, expf(v))
-        EACH(log, logf(v))
-        EACH(sqrt, sqrtf(v))
-        EACH(abs, fabsf(v))
-        EACH(sign, v > 0 ? 1.0f : v < 0 ? -1.0f : v)
-        EACH(clip, clamp(v, p, q))
-        EACH(neg, -v)
+        EACH(identity, LANEWISE, v)
+        EACH(relu, LANEWISE, v < 0 ? 0.0f : v)
+        EACH(leaky_relu, LANEWISE, v > 0 ? v : v * p)
+        EACH(tanh, , tanhf(v))
+        EACH(sigmoid, , logistic(v))
+        EACH(silu, , v *logistic(v))
+        EACH(hardsigmoid, LANEWISE, clamp(v / 6 + 0.5f, 0, 1))
+        EACH(hardswish, , v *clamp(v / 6 + 0.5f, 0, 1))
+        EACH(elu, , v > 0 ? v : p *expm1f(v))
+        EACH(softplus, , softplus(v, p, q))
+        EACH(gelu, , 0.5f * v * (1 + erff(v * ROOT_HALF)))
+        EACH(gelu_tanh, , 0.5f * v * (1 + tanhf(TANH_SCALE * (v + TANH_CUBE * v * v * v))))
+        EACH(exp, , expf(v))
+        EACH(log, , logf(v))
+        EACH(sqrt, , sqrtf(v))
+        EACH(abs, LANEWISE, fabsf(v))
+        EACH(sign, , v > 0 ? 1.0f : v < 0 ? -1.0f : v)
+        EACH(clip, LANEWISE, clamp(v, p, q))
+        EACH(neg, LANEWISE, -v)
     default: return REGROW_E_WORDS;
     }
 }
 
 #undef EACH
-#define EACH(name, expression)                        \
+#define EACH(name, hint, expression)                  \
     case MAP_##name:                                  \
         if (!USES_MAP_##name) return REGROW_E_OP;     \
-        for (size_t i = 0; i < count; i++) {          \
+        hint for (size_t i = 0; i < count; i++) {     \
             float g = dy[i], v = x[i];                \
             dx[i] = (expression);                     \
         }                                             \
@@ -100,18 +100,18 @@ static regrow_status op_map_back(const machine *m, const uint32_t *w, uint32_t n
     float p = as_float(w[5]), q = as_float(w[6]);
     int closed = w[7] != 0;
     switch (w[0]) {
-        EACH(relu_back, v > 0 ? g : 0.0f)
-        EACH(leaky_relu_back, v > 0 ? g : g * p)
-        EACH(tanh_back, g * (1 - v * v))
-        EACH(sigmoid_back, g *v * (1 - v))
-        EACH(silu_back, silu_back(g, v))
-        EACH(hardsigmoid_back, fabsf(v) < 3 ? g * (1.0f / 6) : 0.0f)
-        EACH(hardswish_back, v <= -3 ? 0.0f : v < 3 ? g * (v / 3 + 0.5f) : g)
-        EACH(elu_back, v > 0 ? g : g * (v + p))
-        EACH(softplus_back, p *v > q ? g : g * logistic(p * v))
-        EACH(gelu_back, g * (0.5f * (1 + erff(v * ROOT_HALF)) + v * DENSITY * expf(-0.5f * v * v)))
-        EACH(gelu_tanh_back, gelu_tanh_back(g, v))
-        EACH(clip_back, (closed ? v >= p && v <= q : v > p && v < q) ? g : 0.0f)
+        EACH(relu_back, LANEWISE, v > 0 ? g : 0.0f)
+        EACH(leaky_relu_back, LANEWISE, v > 0 ? g : g * p)
+        EACH(tanh_back, LANEWISE, g * (1 - v * v))
+        EACH(sigmoid_back, LANEWISE, g *v * (1 - v))
+        EACH(silu_back, , silu_back(g, v))
+        EACH(hardsigmoid_back, LANEWISE, fabsf(v) < 3 ? g * (1.0f / 6) : 0.0f)
+        EACH(hardswish_back, , v <= -3 ? 0.0f : v < 3 ? g * (v / 3 + 0.5f) : g)
+        EACH(elu_back, , v > 0 ? g : g * (v + p))
+        EACH(softplus_back, , p *v > q ? g : g * logistic(p * v))
+        EACH(gelu_back, , g * (0.5f * (1 + erff(v * ROOT_HALF)) + v * DENSITY * expf(-0.5f * v * v)))
+        EACH(gelu_tanh_back, , gelu_tanh_back(g, v))
+        EACH(clip_back, LANEWISE, (closed ? v >= p && v <= q : v > p && v < q) ? g : 0.0f)
     default: return REGROW_E_WORDS;
     }
 }

@@ -46,11 +46,11 @@ static regrow_status op_reduce(const machine *m, const uint32_t *w, uint32_t n)
             const float *part = row + axes_offset(&summed, ss);
             if (step == 1 && columns > 1) { /* whole rows are added up */
                 for (size_t k = 0; k < run; k++)
-                    for (size_t i = 0; i < columns; i++) y[i] += part[k * stride + i];
+                    LANEWISE for (size_t i = 0; i < columns; i++) y[i] += part[k * stride + i];
             } else
                 for (size_t i = 0; i < columns; i++) y[i] += sum_run(part + i * step, run, stride);
         }
-        for (size_t i = 0; i < columns; i++) y[i] *= scale;
+        LANEWISE for (size_t i = 0; i < columns; i++) y[i] *= scale;
     }
     return REGROW_OK;
 }

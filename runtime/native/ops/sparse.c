@@ -20,7 +20,7 @@ static int list_holds(const list *l, uint64_t rows, uint64_t positions, uint64_t
     uint64_t count = l->table ? positions : kept;
     int32_t low = 0, most = 0;
     uint16_t top = 0;
-    for (size_t i = 0; i < count; i++) {
+    LANEWISE for (size_t i = 0; i < count; i++) {
         low = offset[i] < low ? offset[i] : low;
         most = offset[i] > most ? offset[i] : most;
     }
