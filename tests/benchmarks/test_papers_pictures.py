@@ -11,7 +11,7 @@ pytest.importorskip("pydantic")
 image = pytest.importorskip("PIL.Image")
 
 from benchmarks.papers import __main__ as papers
-from benchmarks.papers import measure, meta_lth
+from benchmarks.papers import measure, scopes
 from benchmarks.papers.table import Preset, Table
 from benchmarks.papers.tables import TABLES
 from benchmarks.papers.work import Work
@@ -44,7 +44,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("REGROW_DATA", str(folder))
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setattr(measure, "QUERIES", 1)
-        patch.setattr(meta_lth, "VALIDATION", 1)
+        patch.setattr(scopes, "VALIDATION", 1)
         prepare.opened.cache_clear()
         yield
     prepare.opened.cache_clear()
