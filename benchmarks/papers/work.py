@@ -48,6 +48,7 @@ class Work:
     def __init__(self, folder: Path, workers: int | None = None) -> None:
         self.folder, self.workers = folder, workers
         self._asked: list[str] = []
+        self._trained = (0.0, 0.0)  # seconds of processor and wall that this object spent in training
         folder.mkdir(parents=True, exist_ok=True)
 
     def recipe(self, name: str, seed: int, *sets: Sequence[str]) -> Recipe:
@@ -87,9 +88,9 @@ class Work:
         if before is not None:
             return before
         self._asked = []
-        trained, cpu, wall = self._total(), time.process_time(), time.monotonic()
+        trained, cpu, wall = self._trained, time.process_time(), time.monotonic()
         made = job.run(self)
-        after = self._total()
+        after = self._trained
         kept: Kept = {
             "metric": made.scores.metric,
             "scores": made.scores.scores.tolist(),
@@ -119,21 +120,19 @@ class Work:
         path = self.folder / TIMES
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
-    def _total(self) -> tuple[float, float]:
-        known = self.times().values()
-        return sum(t["cpu_seconds"] for t in known), sum(t["wall_seconds"] for t in known)
-
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
         cpu, wall = time.process_time(), time.monotonic()
         try:
             yield
         finally:
+            cpu, wall = time.process_time() - cpu, time.monotonic() - wall
+            self._trained = (self._trained[0] + cpu, self._trained[1] + wall)
             known = self.times()
             before = known.get(name, {"cpu_seconds": 0.0, "wall_seconds": 0.0})
             known[name] = {
-                "cpu_seconds": before["cpu_seconds"] + time.process_time() - cpu,
-                "wall_seconds": before["wall_seconds"] + time.monotonic() - wall,
+                "cpu_seconds": before["cpu_seconds"] + cpu,
+                "wall_seconds": before["wall_seconds"] + wall,
             }
             atomic_write(self.folder / TIMES, json.dumps(known, indent=1).encode())
 
