@@ -86,7 +86,8 @@ def roofline(found: Json) -> list[str]:
         return []
     lines = [
         f"At most {fma:.0f} GFLOP/s of fused multiply-adds, {loads:.0f} of those that load a vector across "
-        "cache lines. GFLOP/s of useful work (pads are none), and share of that limit:",
+        "cache lines. GFLOP/s of useful work (pads are none; what tiles save is counted: whole kernels "
+        "may pass the limit), and share of that limit:",
         "",
         "| shape | forward | input gradient | weight gradient | sparse forward | sparse input gradient |",
         _RULE,

@@ -81,7 +81,10 @@ def seconds(kind: str, channels: int, filters: int, size: int, kept: Kept | None
     arena[:] = 0
     blocks = [arena, *(plan.lists[n] if n in plan.lists else arrays[n] for n in plan.blocks[1:])]
     table = np.array([(address(a), a.nbytes) for a in blocks], np.uint64)
-    kernels = [c for c in plan.calls["once"] if c.op.startswith("conv")]
+    kernels = [c for c in plan.calls["once"] if c.op.startswith(("conv", "winograd"))]
+    if not kernels:
+        found = ", ".join(c.op for c in plan.calls["once"])
+        raise RuntimeError(f"{kind}: found calls of {found}, expected a kernel among them")
     for repeat in (1, 5):
         plan.calls["once"][:] = [c for c in plan.calls["once"] if c not in kernels] + repeat * kernels  # type: ignore[index]
         words = plan.words(core.code)
