@@ -9,6 +9,7 @@ STUDIES: dict[str, str] = {
     "drift": "benchmarks.studies.drift:STUDY",
     "words": "benchmarks.studies.words:STUDY",
     "digits": "benchmarks.studies.digits:STUDY",
+    "commands": "benchmarks.studies.commands:STUDY",
     "moves": "benchmarks.studies.moves:STUDY",
     "waist": "benchmarks.studies.waist:STUDY",
 }

@@ -83,8 +83,8 @@ def chosen(study: Study, place: Place) -> dict[str, Any]:
 def _tasks(study: Study, place: Place) -> list[Task]:
     """A batch for every number of shots, of equally many episodes of every validation user."""
     recipe = parse_recipe(checkpoint.read(place.checkpoint(nets.OURS)).recipe, "checkpoint")
-    found = users(recipe.data.model_dump(), "validation").values()
-    sizes = (study.queries, study.validation_draws, VALIDATION_SEED)
+    found = users(recipe.data.model_dump(), "validation", fresh=study.fresh).values()
+    sizes = (study.queries, study.validation_draws, VALIDATION_SEED, recipe.data.n_way)
     batches = [[e for user in found for e in drawn(user, shots, *sizes)] for shots in study.shots]
     return [to_task(episodes, recipe.input) for episodes in batches]
 

@@ -1,10 +1,21 @@
 """New words: a device that knows twenty words of other people's is taught ten that are none of them."""
 
+from typing import Any
+
 from benchmarks.studies.study import Study
 from benchmarks.studies.words import cepstra
 
-_TRIED = "jackson"  # whom a quick pass may see
-_ASKED = {"n_way": 10}
+TRIED = "jackson"  # whom a quick pass may see
+
+
+def asked(**more: Any) -> dict[str, dict[str, Any]]:
+    """The speakers of the digits, whoever they are asked by."""
+    layout = {"layout": "signal"}
+    return {
+        "test": {"test": "fsdd:", "args": {**layout, "without": [TRIED]}, **more},
+        "validation": {"validation": "fsdd:", "args": {**layout, "only": [TRIED]}, **more},
+    }
+
 
 STUDY = Study(
     name="digits",
@@ -26,9 +37,7 @@ STUDY = Study(
     features_are="13 cepstral coefficients in ten stretches of time",
     queries=10,
     draws=6,
+    fresh=True,
+    asked=asked(n_way=10),
     of="words",
-    asked={
-        "test": {"test": "fsdd:", "args": {"layout": "signal", "without": [_TRIED]}, **_ASKED},
-        "validation": {"validation": "fsdd:", "args": {"layout": "signal", "only": [_TRIED]}, **_ASKED},
-    },
 )

@@ -86,8 +86,7 @@ def _tested(study: Study, folder: Path, place: Place, protocol: dict[str, Any], 
     recipe = load_recipe(str(study.recipe_path))
     data = recipe.data.model_dump()
     test = users({**data, **study.asked.get(how.part, {})}, how.part)
-    # Of classes that nobody trained with, no class means are known before a user shows them.
-    trained = None if study.of else users(data, "train")
+    trained = None if study.fresh else users(data, "train")
     ways = len(next(iter(test.values())).classes)
     folder.mkdir(exist_ok=True)
     bundles = exported(place, protocol["chosen"])

@@ -56,8 +56,10 @@ class Study:
     the recipe trains the same network without meta-learning. `prune` and `narrow` are options of
     `regrow prune`. Of each held-out user `draws` episodes are drawn for every number of `shots`.
 
-    With `of`, networks, bundles and every choice are those of that study, as they were shipped, and `asked`
-    says what other data they meet: the part of the users -> what changes in the recipe's section.
+    `fresh` says that classes are new to whoever meets them: episodes of training and choosing have the
+    recipe's number of all classes, in any order, and nothing is known of a class before it is shown. `asked`
+    is what other data the users of a part bring: the part -> what changes in the recipe's section. With `of`,
+    networks, bundles and every choice are those of that study, as they were shipped.
     """
 
     name: str
@@ -84,8 +86,9 @@ class Study:
     scratch: tuple[Candidate, ...] = grid(_RULES, ("*",))
     steps_tuned: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
     validation_draws: int = 2
-    of: str = ""
+    fresh: bool = False
     asked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    of: str = ""
 
     @property
     def recipe_path(self) -> Path:
