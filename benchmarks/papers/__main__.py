@@ -32,10 +32,10 @@ UNFINISHED = 75  # exit status of a run that --minutes stopped: the same command
 
 def run(table: Table, name: str, work: Work, only: Sequence[str] = (), *, kept: bool = False) -> Record:
     """Measure what is not measured yet, or with `kept` nothing; the record is written after every cell."""
-    if table.jobs is None or name not in table.presets:
+    if name not in table.presets:
         raise RegrowError(
-            f"{table.name}: cannot be run with preset {name!r}: "
-            f"{table.absent or 'expected one of ' + ', '.join(table.presets)}; choose another"
+            f"{table.name}: cannot be run with preset {name!r}, expected one of {', '.join(table.presets)}; "
+            "choose another"
         )
     preset = table.presets[name]
     every = table.jobs(preset)

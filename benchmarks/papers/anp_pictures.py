@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from benchmarks.papers import anp
-from benchmarks.papers.meta_lth_pictures import pictures
+from benchmarks.papers.pictures import PHOTOGRAPHS, REPTILE, pictures
 from benchmarks.papers.table import Claim, Preset, Published, Table
 
 # ANP: setting, dense accuracy, then by sparsity magnitude, L-OBS (both on one target task) and ANP.
@@ -54,17 +54,15 @@ class Learner(NamedTuple):
     spare: tuple[str, ...] = ()
 
 
-_PLAIN = ("data.args={}", "queries=15", "input.mean=0.5", "input.std=0.25")
 _LEARNERS = {
     "Conv4, MAML": Learner("cifar-5w1s-maml", 80000, ("backbone.args.width=32",)),
     "ResNet-12, MAML": Learner("cifar-5w1s-maml", 100000, ('backbone={ name = "resnet12" }',)),
     "Conv4, CAVIA": Learner(
         "omniglot-5w1s-cavia", 200000,
-        (*_PLAIN, "backbone.args={ width = 32, context = 100, context_at = 3 }"), ("*film*",),
+        (*PHOTOGRAPHS, "backbone.args={ width = 32, context = 100, context_at = 3 }"), ("*film*",),
     ),
     "Conv4, Reptile": Learner(
-        "omniglot-5w1s-reptile", 100000,
-        (*_PLAIN, "backbone.args={ width = 32 }", "rule.args.lr=0.01", "learner.steps=50", "train.steps=8"),
+        "omniglot-5w1s-reptile", 100000, (*PHOTOGRAPHS, "backbone.args={ width = 32 }", *REPTILE)
     ),
 }  # fmt: skip
 _ROWS = {"magnitude-own": 0, "l-obs-own": 1, "anp": 2}  # where the paper prints a row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.papers.meta_lth import BASE, SPARSITIES, Case, Setting, table
+from benchmarks.papers.pictures import pictures
 from benchmarks.papers.table import Preset
 
 _PRINTED = {
@@ -38,12 +39,6 @@ _DIFFERS = (
     "The paper's length of the first training is told for mini-ImageNet alone; FC100 is given the same.",
     "Trainings end at a fixed length and the last state counts, not the best validated.",
 )
-
-
-def pictures(source: str) -> tuple[str, ...]:
-    """The three parts of a source, as a recipe's settings."""
-    parts = (("train", "train"), ("validation", "val"), ("test", "test"))
-    return tuple(f"data.{key}={source}:{part}" for key, part in parts)
 
 
 def _case(source: str, title: str, number: int, presets: dict[str, Preset], *more: str) -> Case:

@@ -127,7 +127,7 @@ def _section(table: Table, made: Record) -> str:
 
 def _unfinished(table: Table, made: Record) -> str:
     """How much of a run is missing, which the intervals of its cells do not tell."""
-    jobs = table.jobs(table.presets[made["preset"]]) if table.jobs and made["preset"] in table.presets else []
+    jobs = table.jobs(table.presets[made["preset"]]) if made["preset"] in table.presets else []
     missing = sum(str(job.seed) not in made["cells"][job.key].get("by_seed", {}) for job in jobs)
     if not missing:
         return ""
@@ -192,8 +192,7 @@ def _unrun(table: Table) -> str:
     """A table that nobody ran: what it prints."""
     brought = ", ".join(f"`{name}`" for name in table.needs)
     where = f" by whoever brings {brought} (`regrow data prepare` says from where)" if brought else ""
-    why = table.absent or f"can be run{where}, has not been"
-    lines = [f"### {table.title}\n\n{table.paper}; {why}.\n\n"]
+    lines = [f"### {table.title}\n\n{table.paper}; can be run{where}, has not been.\n\n"]
     place = {(c.row, c.column): c.published for c in table.cells if not c.grid}
     columns = list(dict.fromkeys(column for _, column in place))
     lines.append("|  | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns) + "\n")

@@ -98,23 +98,19 @@ class Chart:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a paper; `absent` says why where nothing can be run, and there are no jobs then.
-
-    `needs` are data sets that whoever runs it has to bring.
-    """
+    """A table of a paper; `needs` are data sets that whoever runs it has to bring."""
 
     name: str
     title: str
     paper: str
     metric: Metric
     cells: tuple[Cell, ...]
+    presets: Mapping[str, Preset]
+    jobs: Callable[[Preset], Sequence[Job]]
     claims: tuple[Claim, ...] = ()
     tolerance: float = 0.01  # how far ours may lie from the paper's beyond both spreads
     differs: tuple[str, ...] = ()  # from the paper, in every preset
-    presets: Mapping[str, Preset] = field(default_factory=dict)
-    jobs: Callable[[Preset], Sequence[Job]] | None = None
     charts: tuple[Chart, ...] = ()
     remarks: str = ""  # what was tried beside this
     scored: str = "test episodes"  # what a cell has a score of
     needs: tuple[str, ...] = ()
-    absent: str = ""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from benchmarks.papers import (
-    absent_learners,
     anp_omniglot,
     anp_pictures,
     anp_sine,
     gems_mixture,
+    gems_originals,
     m2sgd_mlp,
     m2sgd_resnet20,
     meta_lth_omniglot,
     meta_lth_pictures,
     pamela_cifar,
+    pamela_imagenet,
     pamela_sine,
 )
 from benchmarks.papers.table import Table
@@ -29,7 +30,8 @@ TABLES: tuple[Table, ...] = (
     gems_mixture.TABLE,
     *meta_lth_pictures.TABLES,
     *anp_pictures.TABLES,
-    *absent_learners.TABLES,
+    *pamela_imagenet.TABLES,
+    *gems_originals.TABLES,
 )
 
 

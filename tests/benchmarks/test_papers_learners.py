@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("pydantic")
 
 from benchmarks.papers import (
+    gems,
     gems_mixture,
     learners,
     m2sgd,
@@ -130,7 +131,7 @@ def test_an_optimiser_is_drawn_from_its_seed_and_trained_once(tmp_path: Path) ->
 
 def test_every_row_of_m2sgd_is_measured(bright: Data, tmp_path: Path) -> None:
     work, table = Work(tmp_path, 1), m2sgd.table(CASE)
-    jobs = table.jobs(SHORTEST) if table.jobs else []
+    jobs = table.jobs(SHORTEST)
     skipped = f"{m2sgd.MORE} trajectories"
     done = {(j.key, j.seed): work.cell(table.name, SHORTEST, j) for j in jobs if skipped not in j.key}
     made = record(table, "cpu", SHORTEST, done, work.times())
@@ -149,7 +150,7 @@ def test_every_row_of_m2sgd_is_measured(bright: Data, tmp_path: Path) -> None:
 
 def test_the_rate_is_chosen_on_what_was_held_back(bright: Data, tmp_path: Path) -> None:
     table, work = m2sgd.table(CASE), Work(tmp_path, 1)
-    job = next(j for j in (table.jobs(SHORTEST) if table.jobs else []) if j.key == m2sgd.TUNED)
+    job = next(j for j in table.jobs(SHORTEST) if j.key == m2sgd.TUNED)
     work.cell(table.name, SHORTEST, job)
     for path in (tmp_path / "tiny-3x3").glob("SGD_rate_*-s0.json"):
         value = 0.9 if "_0.003-" in path.name else 0.1
@@ -163,7 +164,7 @@ def test_the_rate_is_chosen_on_what_was_held_back(bright: Data, tmp_path: Path) 
 def test_pamelas_waves_and_their_ablation(tmp_path: Path) -> None:
     table, work = pamela_sine.TABLE, Work(tmp_path, 1)
     preset = Preset("tiny", (0,), 3, {"train": SHORT})
-    jobs = [j for j in table.jobs(preset) if j.key.endswith("K 10")]  # type: ignore[misc]
+    jobs = [j for j in table.jobs(preset) if j.key.endswith("K 10")]
     done = {(j.key, j.seed): work.cell(table.name, preset, j) for j in jobs}
     made = record(table, "cpu", preset, done, work.times())
     assert [c["says"] for c in made["claims"] if c["verdict"] == "not run" and "K = 10" in c["says"]] == []
@@ -179,10 +180,10 @@ def test_pamelas_waves_and_their_ablation(tmp_path: Path) -> None:
 def test_pamelas_photographs(tmp_path: Path) -> None:
     table, work = pamela_cifar.TABLE, Work(tmp_path, 1)
     preset = Preset("tiny", (0,), 2, {"train": (*SHORT, *GLYPHS, "backbone.args.width=4", "queries=2")})
-    jobs = table.jobs(preset) if table.jobs else []
+    jobs = table.jobs(preset)
     done = {(j.key, j.seed): work.cell(table.name, preset, j) for j in jobs}
     assert {key for key, _ in done} == {c.key for c in table.cells if not c.key.endswith("5-shot")}
-    five = table.jobs(replace(preset, sets={**preset.sets, "five": ("yes",)})) if table.jobs else []
+    five = table.jobs(replace(preset, sets={**preset.sets, "five": ("yes",)}))
     assert {j.key for j in five} == {c.key for c in table.cells}
 
 
@@ -197,18 +198,18 @@ def test_one_learner_for_two_kinds_is_asked_about_each(tmp_path: Path) -> None:
         },
     )  # fmt: skip
     table, work = gems_mixture.TABLE, Work(tmp_path, 1)
-    jobs = table.jobs(preset) if table.jobs else []
+    jobs = table.jobs(preset)
     done = {(j.key, j.seed): work.cell(table.name, preset, j) for j in jobs}
     made = record(table, "cpu", preset, done, work.times())
     assert all(c["verdict"] != "not run" for c in made["claims"])
     runs = {
-        row: {done[f"{row}, {kind}", 0]["runs"][0] for kind in gems_mixture.KINDS}
-        for row in gems_mixture.RECIPES
+        row: {done[f"{row}, {kind}", 0]["runs"][0] for kind in ("characters", "photographs")}
+        for row in gems.RECIPES
     }
     assert {row: len(found) for row, found in runs.items()} == {
-        **dict.fromkeys(gems_mixture.RECIPES, 1),
-        gems_mixture.OWN: 2,
+        **dict.fromkeys(gems.RECIPES, 1),
+        gems.OWN: 2,
     }
-    twice = next(iter(runs[gems_mixture.TWICE]))
+    twice = next(iter(runs[gems.TWICE]))
     assert checkpoint.read(tmp_path / twice / "last.safetensors").iteration == 2
     assert Evaluation(np.array(done["BMP, characters", 0]["scores"]), "accuracy").mean <= 1

@@ -139,8 +139,8 @@ def test_another_recipe_or_start_is_another_run(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RegrowError, match="needs both data sets"):
-        papers.run(find("pamela_imagenet"), "cpu", Work(tmp_path, 1))
+    with pytest.raises(RegrowError, match=r"gems_fungi: .* preset 'cpu', expected one of gpu"):
+        papers.run(find("gems_fungi"), "cpu", Work(tmp_path, 1))
     with pytest.raises(RegrowError, match="no cell begins with 7"):
         papers.run(TINY, "cpu", Work(tmp_path, 1), ["7"])
     with pytest.raises(RegrowError, match="expected one of cpu"):

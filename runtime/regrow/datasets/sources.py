@@ -119,9 +119,13 @@ def aircraft(part: str) -> TableSource:
     return _by_split("aircraft", part)
 
 
-def fungi(part: str) -> TableSource:
-    """FGVCx Fungi: "train", "val", "test" or "trainval"."""
-    return _by_split("fungi", part)
+def fungi(part: str, *, at_least: int = 1) -> TableSource:
+    """FGVCx Fungi: "train", "val", "test" or "trainval", of species with `at_least` so many pictures."""
+    source = _by_split("fungi", part)
+    kept = [
+        (c, rows) for c, rows in zip(source.classes, source.members, strict=True) if len(rows) >= at_least
+    ]
+    return replace(source, classes=[c for c, _ in kept], members=[rows for _, rows in kept], turns=())
 
 
 def caltech101(part: str) -> TableSource:
