@@ -10,8 +10,8 @@ STUDY = replace(
     name="commands",
     title="Words it was made to be taught",
     question="The same five people want the same ten digits as commands. This time the network was "
-    "meta-trained for that: each episode had one speaker and ten of the twenty words in any order, so that no "
-    "output ever stood for a word and what was learned is to tell words apart. What is that worth?",
+    "meta-trained for that: each episode had one speaker and ten of the twenty words in any order, so that "
+    "no output ever stood for a word and what was learned is to tell words apart. What is that worth?",
     split="22 speakers of the twenty words train the network, 4 choose every setting; five of the six "
     "speakers of the Free Spoken Digit Dataset test it. This study was thought of when the result of the one "
     "before, on the same five, was known",
