@@ -14,7 +14,8 @@ from typing import ClassVar
 
 import pytest
 
-from regrow.datasets.catalog import DATASETS, File, _folder
+from regrow.datasets.catalog import DATASETS
+from regrow.datasets.descriptors import Distribution, File, out_of
 from regrow.datasets.fetch import download, fetch
 from regrow.datasets.prepare import located
 from regrow.errors import SampleError
@@ -106,6 +107,10 @@ def test_a_missing_page_names_the_address(server: Server, tmp_path: Path) -> Non
         download(File("file", "", f"{server[0]}/none"), tmp_path / "file")
 
 
+def _birds(archive: File, *names: str) -> Distribution:
+    return Distribution(out_of(archive, *names), "regrow.datasets.folders:read")
+
+
 def test_a_folder_comes_out_of_its_archive(
     server: Server, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,7 +118,7 @@ def test_a_folder_comes_out_of_its_archive(
     packed = (tmp_path / "birds.tgz").read_bytes()
     monkeypatch.setattr(sys.modules[__name__], "CONTENT", packed)
     file = File("birds.tgz", f"md5:{hashlib.md5(packed).hexdigest()}", f"{server[0]}/file")
-    birds = replace(DATASETS["cub"], distributions=(_folder("birds/images", file),))
+    birds = replace(DATASETS["cub"], distributions=(_birds(file, "birds/images"),))
     monkeypatch.setitem(DATASETS, "cub", birds)
     (folder,) = fetch("cub")
     assert (folder / "001.wren" / "a.jpg").read_bytes() == b"a"
@@ -138,7 +143,7 @@ def test_an_archive_that_would_write_elsewhere_is_refused(
     (data / "cub").mkdir()
     official.tar(data / "cub" / "birds.tgz", {"../../outside": b"a"})
     file = File("birds.tgz", url="http://127.0.0.1:9/birds.tgz")
-    monkeypatch.setitem(DATASETS, "cub", replace(DATASETS["cub"], distributions=(_folder("birds", file),)))
+    monkeypatch.setitem(DATASETS, "cub", replace(DATASETS["cub"], distributions=(_birds(file, "birds"),)))
     with pytest.raises(SampleError, match="cannot be unpacked"):
         fetch("cub")
     assert not (data.parent / "outside").exists()
