@@ -35,7 +35,7 @@ MAX_LINES_EXCEPTION = 400
 LONG_FILES: dict[str, str] = {
     "runtime/regrow/manifest.py": "one dataclass and one reader per object of the manifest",
 }
-RUNTIME_LINES = 13000
+RUNTIME_LINES = 13300
 SERVICE_LINES = 3400
 TEXT = {".py", ".md", ".toml", ".txt", ".c", ".h", ".html", ".css", ".js", ".json", ".yml", ""}
 
