@@ -8,6 +8,7 @@ STUDIES: dict[str, str] = {
     "muscle": "benchmarks.studies.muscle:STUDY",
     "drift": "benchmarks.studies.drift:STUDY",
     "words": "benchmarks.studies.words:STUDY",
+    "digits": "benchmarks.studies.digits:STUDY",
     "moves": "benchmarks.studies.moves:STUDY",
     "waist": "benchmarks.studies.waist:STUDY",
 }

@@ -36,7 +36,7 @@ def main() -> int:
     if not args.study:
         parser.error(f"name a study: {', '.join(STUDIES)}; or --page")
     for name in args.study:
-        record = run(load(name), args.out / (f"{name}-quick" if args.quick else name), quick=args.quick)
+        record = run(load(name), args.out, quick=args.quick)
         text = json.dumps(record, indent=1) + "\n"
         if args.quick:
             sys.stdout.write(text)

@@ -37,7 +37,8 @@ def measured(study: Study, users: Users, path: Path, *, metric: bool, label: str
         "engine": model.engine.name,
     }
     made: dict[str, dict[str, Any]] = {name: {"before": [], "after": {}} for name in users}
-    others = {} if metric else {name: _others(users, name) for name in users}
+    forgets = not metric and len(users) > 1
+    others = {name: _others(users, name) for name in users} if forgets else {}
     rolled_back = 0
     with Progress(len(users) * len(study.shots), label) as progress:
         for done, (name, shots, episodes) in enumerate(_every(study, users), 1):
@@ -48,28 +49,29 @@ def measured(study: Study, users: Users, path: Path, *, metric: bool, label: str
                     made[name]["before"].append(_accuracy(session, episode))
                 rolled_back += not _adapted(session, episode)
                 scores.append(_accuracy(session, episode))
-                if shots == study.main_shots and not metric:
+                if shots == study.main_shots and forgets:
                     made[name].setdefault("others", []).append(_right(session, *others[name]))
             made[name]["after"][str(shots)] = float(np.mean(scores))
             progress.update(done, accuracy=float(np.mean(scores)))
     for name, user in made.items():
         user["before"] = float(np.mean(user["before"])) if user["before"] else None
-        if not metric:
+        if forgets:
             user["others"] = float(np.mean(user["others"]))
             user["others_before"] = _right(model.session(), *others[name])
     return {**found, "rolled_back": rolled_back, "users": made}
 
 
-def raw_means(study: Study, users: Users, trained: Users) -> dict[str, Any]:
-    """Nearest class mean on the study's fixed features; before, of the means over the `trained` users."""
+def raw_means(study: Study, users: Users, trained: Users | None) -> dict[str, Any]:
+    """Nearest class mean on the study's fixed features; before, of the means over `trained` users if any."""
     made: dict[str, dict[str, Any]] = {name: {"before": [], "after": {}} for name in users}
-    known = _pooled(study.features, trained)
+    known = None if trained is None else _pooled(study.features, trained)
     for name, shots, episodes in _every(study, users):
         queries = [(study.features(e.query_x), e.query_y) for e in episodes]
-        made[name]["before"] += [np.mean(_closest(x, known) == y) for x, y in queries]
+        if known is not None:
+            made[name]["before"] += [np.mean(_closest(x, known) == y) for x, y in queries]
         made[name]["after"][str(shots)] = float(np.mean([_nearest(study.features, e) for e in episodes]))
     for user in made.values():
-        user["before"] = float(np.mean(user["before"]))
+        user["before"] = float(np.mean(user["before"])) if user["before"] else None
     return {"bytes": None, "steps": None, "rolled_back": 0, "users": made}
 
 

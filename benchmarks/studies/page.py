@@ -14,6 +14,7 @@ from benchmarks.studies import STUDIES
 from benchmarks.studies.boxes import boxes
 from benchmarks.studies.methods import METHODS, RAW, TITLES
 from benchmarks.studies.record import OURS
+from benchmarks.studies.study import load
 from regrow.cli.command import human_bytes
 from regrow.files import atomic_write
 
@@ -229,7 +230,9 @@ def _choice(record: Record) -> str:
         c = row["candidate"]
         rule = f"{c['rule']} at {c['lr']:g} on `{c['adaptable']}`, " if c else ""
         said.append(f"{net}: {rule}{row['steps']} steps ({_percent(row['accuracy'])} %)")
-    return "Chosen on validation users: " + "; ".join(said) + ".\n"
+    of = record["study"].get("of")  # records of before there was such a study lack it
+    whose = f", all as in [{of}](#{load(of).title.lower().replace(' ', '-')})" if of else ""
+    return f"Chosen on validation users{whose}: {'; '.join(said)}.\n"
 
 
 def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -14,7 +14,7 @@ from benchmarks.studies.bundles import exported
 from benchmarks.studies.episodes import users
 from benchmarks.studies.methods import METHODS, RAW
 from benchmarks.studies.nets import NETS, Place
-from benchmarks.studies.study import PROTOCOLS, Study
+from benchmarks.studies.study import PROTOCOLS, Study, load, plain_data
 from regrow.bench.machine import describe
 from regrow.files import atomic_write
 from regrow_trainer.recipe import load_recipe
@@ -56,56 +56,68 @@ def shortened(study: Study) -> Study:
     )
 
 
-def run(study: Study, folder: Path, *, quick: bool = False, protocols: Path = PROTOCOLS) -> dict[str, Any]:
-    """The study's record. A quick pass keeps its protocol in its folder, and nothing has to be committed."""
-    given, how = (shortened(study), QUICK) if quick else (study, Pass())
-    place = Place(folder, how.sets)
-    seconds = nets.made(given, place)
-    path = choose.protocol_path(given, folder if quick else protocols)
+def run(study: Study, out: Path, *, quick: bool = False, protocols: Path = PROTOCOLS) -> dict[str, Any]:
+    """The study's record, from a folder of its own below `out`.
+
+    A quick pass keeps its protocol in its folder, and nothing has to be committed.
+    """
+    shipped = load(study.of) if study.of else study  # the one whose networks answer
+    given, made, how = study, shipped, Pass()
+    if quick:
+        given, made, how = shortened(study), shortened(shipped), QUICK
+    folders = {s.name: out / (f"{s.name}-quick" if quick else s.name) for s in (given, made)}
+    place = Place(folders[made.name], how.sets)
+    seconds = nets.made(made, place)
+    path = choose.protocol_path(made, place.folder if quick else protocols)
     if not path.exists():
         began = time.monotonic()
-        choose.write(path, choose.chosen(given, place))
+        choose.write(path, choose.chosen(made, place))
         seconds |= {"choosing": round(time.monotonic() - began, 1)}
         nets.keep_seconds(place, seconds)
     commit = None if quick else choose.committed(path)
     protocol = json.loads(path.read_text(encoding="utf-8"))
     choose.same_networks(protocol, place, path)
-    return {**_tested(given, place, protocol, how), "protocol": commit, "seconds": seconds}
+    tested = _tested(given, folders[given.name], place, protocol, how)
+    return {**tested, "protocol": commit, "seconds": seconds}
 
 
-def _tested(study: Study, place: Place, protocol: dict[str, Any], how: Pass) -> dict[str, Any]:
-    """Everything that test users and devices say."""
+def _tested(study: Study, folder: Path, place: Place, protocol: dict[str, Any], how: Pass) -> dict[str, Any]:
+    """Everything that test users and devices say, kept in the study's own folder."""
     recipe = load_recipe(str(study.recipe_path))
-    test = users(recipe.data.model_dump(), how.part)
-    trained = users(recipe.data.model_dump(), "train")
+    data = recipe.data.model_dump()
+    test = users({**data, **study.asked.get(how.part, {})}, how.part)
+    # Of classes that nobody trained with, no class means are known before a user shows them.
+    trained = None if study.of else users(data, "train")
+    ways = len(next(iter(test.values())).classes)
+    folder.mkdir(exist_ok=True)
     bundles = exported(place, protocol["chosen"])
     scores: dict[str, Any] = {}
     for name, method in METHODS.items():
         label = f"{study.name}, {method.title}"
         scores[name] = _kept(
-            place.folder / f"test-{name}.json",
+            folder / f"test-{name}.json",
             lambda name=name, method=method, label=label: measure.measured(  # type: ignore[misc]
                 study, test, bundles[name], metric=method.metric, label=label
             ),
         )
-    scores[RAW] = _kept(place.folder / f"test-{RAW}.json", lambda: measure.raw_means(study, test, trained))
-    support = recipe.data.n_way * study.main_shots
+    scores[RAW] = _kept(folder / f"test-{RAW}.json", lambda: measure.raw_means(study, test, trained))
+    support = ways * study.main_shots
     costs = {
         name: _kept(
-            place.folder / f"device-{name}.json",
+            folder / f"device-{name}.json",
             lambda path=path: device.costs(path, support, how.repeat, how.cold),  # type: ignore[misc]
         )
         for name, path in bundles.items()
     }
     alike = _kept(
-        place.folder / "agreement.json",
+        folder / "agreement.json",
         lambda: {"share": measure.agreement(study, test, bundles["ours"], device.ENGINES)},
     )
     return {
-        "study": protocol["study"],
+        "study": plain_data(study) if study.of else protocol["study"],
         "seed": recipe.seed,
         "users": sorted(test),
-        "ways": recipe.data.n_way,
+        "ways": ways,
         "classes": list(next(iter(test.values())).classes),
         "chosen": protocol["chosen"],
         "networks": {net: nets.facts(place, net) for net in NETS},

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -55,6 +55,9 @@ class Study:
     `question`, `split`, `query` and `protocol` are sentences for the page. `plain` are settings with which
     the recipe trains the same network without meta-learning. `prune` and `narrow` are options of
     `regrow prune`. Of each held-out user `draws` episodes are drawn for every number of `shots`.
+
+    With `of`, networks, bundles and every choice are those of that study, as they were shipped, and `asked`
+    says what other data they meet: the part of the users -> what changes in the recipe's section.
     """
 
     name: str
@@ -81,6 +84,8 @@ class Study:
     scratch: tuple[Candidate, ...] = grid(_RULES, ("*",))
     steps_tuned: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
     validation_draws: int = 2
+    of: str = ""
+    asked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def recipe_path(self) -> Path:

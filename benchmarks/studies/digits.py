@@ -1,0 +1,34 @@
+"""New words: a device that knows twenty words of other people's is taught ten that are none of them."""
+
+from benchmarks.studies.study import Study
+from benchmarks.studies.words import cepstra
+
+_TRIED = "jackson"  # whom a quick pass may see
+_ASKED = {"n_way": 10}
+
+STUDY = Study(
+    name="digits",
+    title="Words it was not made for",
+    question="The device of the study of spoken words is in the field, and somebody wants ten commands of "
+    "their own: the digits, in English. Nobody trains anything anew: the bundles are those of that study, "
+    "byte for byte, and the ten words take the place of ten it knew. What do one to five takes of each give?",
+    unit="speaker",
+    split="five of the six speakers of the Free Spoken Digit Dataset, whose recordings nobody trained with "
+    "and nothing was chosen by; the sixth is left for trying the program",
+    query="other takes of the same speaker",
+    protocol="A sample is one take as a log-mel spectrogram of a second, but of other people, other "
+    "microphones and another range of loudness than what was trained with, of which three in five words were "
+    "Mandarin; only the support set's statistics make up for that. Steps and rates are as "
+    "shipped. All twenty outputs may answer, and an answer is right if it is the digit's. Before adapting "
+    "they stand for other words, so that what is right then is right by accident.",
+    recipe="study-words",
+    features=cepstra,
+    features_are="13 cepstral coefficients in ten stretches of time",
+    queries=10,
+    draws=6,
+    of="words",
+    asked={
+        "test": {"test": "fsdd:", "args": {"layout": "signal", "without": [_TRIED]}, **_ASKED},
+        "validation": {"validation": "fsdd:", "args": {"layout": "signal", "only": [_TRIED]}, **_ASKED},
+    },
+)
