@@ -33,10 +33,9 @@ MAX_LINES = 300
 MAX_LINES_EXCEPTION = 400
 # Files between the two limits, each with its reason.
 LONG_FILES: dict[str, str] = {
-    "runtime/regrow/datasets/catalog.py": "one row per dataset, data only",
     "runtime/regrow/manifest.py": "one dataclass and one reader per object of the manifest",
 }
-RUNTIME_LINES = 13000
+RUNTIME_LINES = 13300
 SERVICE_LINES = 3400
 TEXT = {".py", ".md", ".toml", ".txt", ".c", ".h", ".html", ".css", ".js", ".json", ".yml", ""}
 

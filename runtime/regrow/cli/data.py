@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from regrow.cli.command import Command, add_force, emit, refuse_overwrite, table
 
 if TYPE_CHECKING:
-    from regrow.datasets.catalog import Dataset
+    from regrow.datasets.descriptors import Dataset
     from regrow.episodes.source import Episode, Source
 
 

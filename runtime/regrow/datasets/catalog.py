@@ -1,68 +1,13 @@
 """The datasets that are known: what they are, under which terms, from which files. Data only; reads nothing.
 
-A new dataset is a row here, a reader of its files, and a row of `regrow.episodes.SOURCES`.
+A new dataset is a row here, a reader of its files, and a row of `regrow.episodes.SOURCES`. One of photographs
+is a row of `picture_sets`, and needs a reader only where its publisher lists them in a new way.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class File:
-    """A file or folder of a distribution. `digest` is "md5:..." or "sha256:..." where one is published.
-
-    A folder comes in an `archive`, a tar file; address and digest are then the archive's.
-    """
-
-    name: str
-    digest: str = ""
-    url: str = ""
-    archive: str = ""
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """Files that belong together, and "module:function" of what reads them into a table."""
-
-    files: tuple[File, ...]
-    reader: str
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """`distributions` stand in the order they are looked for, `split` names class or user lists.
-
-    Datasets over the same samples share the prepared `table`; "" is one of its own.
-    """
-
-    title: str
-    licence: str
-    citation: str
-    homepage: str
-    distributions: tuple[Distribution, ...]
-    split: str = ""
-    note: str = ""
-    table: str = ""
-
-
-def _packed(name: str, digest: str, reader: str) -> Distribution:
-    return Distribution((File(name, f"sha256:{digest}"),), f"regrow.datasets.{reader}")
-
-
-def _folder(name: str, archive: File | None = None) -> Distribution:
-    folder = File(name, archive.digest, archive.url, archive.name) if archive else File(name)
-    return Distribution((folder,), "regrow.datasets.folders:read")
-
-
-def _repository(name: str, url: str, reader: str) -> Distribution:
-    """The archive of a repository; its host makes it when asked, so there is no checksum to publish."""
-    return Distribution((File(f"{name}.zip", url=url),), f"regrow.datasets.{reader}")
-
-
-def _unpacked(folder: str, reader: str) -> Distribution:
-    return Distribution((File(folder),), f"regrow.datasets.{reader}")
-
+from regrow.datasets.descriptors import RESEARCH, Dataset, Distribution, File, packed, repository, unpacked
+from regrow.datasets.picture_sets import PICTURES
 
 _IDX = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
         "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")  # fmt: skip
@@ -92,7 +37,6 @@ _CIFAR_FILES = (
     ),
 )  # fmt: skip
 _HALF = "the packed form holds 300 of 600 images of each training class; validation and test are complete"
-_RESEARCH = "none stated; in use for research"
 
 DATASETS: dict[str, Dataset] = {
     "omniglot": Dataset(
@@ -102,7 +46,7 @@ DATASETS: dict[str, Dataset] = {
         "induction. Science 350, 2015",
         "https://github.com/brendenlake/omniglot",
         (
-            _packed(
+            packed(
                 "omniglot_28.npz",
                 "c8342102ac6ab5a9a16ca53c0d012b1d952ca813b9436e64cfa8f73a615bf008",
                 "omniglot:read_packed",
@@ -128,7 +72,7 @@ DATASETS: dict[str, Dataset] = {
     ),
     "cifar_fs": Dataset(
         "CIFAR-FS: CIFAR-100 by class, 64 / 16 / 20",
-        _RESEARCH,
+        RESEARCH,
         "Bertinetto et al.: Meta-learning with differentiable closed-form solvers. ICLR 2019",
         "https://www.cs.toronto.edu/~kriz/cifar.html",
         _CIFAR_FILES,
@@ -138,7 +82,7 @@ DATASETS: dict[str, Dataset] = {
     ),
     "fc100": Dataset(
         "FC100: CIFAR-100 by superclass, 60 / 20 / 20 classes",
-        _RESEARCH,
+        RESEARCH,
         "Oreshkin, Rodriguez, Lacoste: TADAM. NeurIPS 2018",
         "https://www.cs.toronto.edu/~kriz/cifar.html",
         _CIFAR_FILES,
@@ -159,7 +103,7 @@ DATASETS: dict[str, Dataset] = {
                 "9fb629c4189551a2d022fa330f9573f3",
                 "ec29112dd5afa0611ce80d1b7f02629c",
             ),
-            _packed(
+            packed(
                 "mnist_20k.npz",
                 "6433706893ea7f690fb89e531c7e57c8248f75fb2e1d0def24c076375944ae7f",
                 "idx:read_packed",
@@ -180,7 +124,7 @@ DATASETS: dict[str, Dataset] = {
                 "bef4ecab320f06d8554ea6380940ec79",
                 "bb300cfdad3c16e7a12a480ee83cd310",
             ),
-            _packed(
+            packed(
                 "fashion_mnist_20k.npz",
                 "776d863b85ca8f9f13547a71c548660b8fe9c75bc06f5d7f97eed9f3a7c6de35",
                 "idx:read_packed",
@@ -190,7 +134,7 @@ DATASETS: dict[str, Dataset] = {
     ),
     "stl10": Dataset(
         "STL-10: ten classes at 96 x 96",
-        _RESEARCH,
+        RESEARCH,
         "Coates, Lee, Ng: An analysis of single-layer networks in unsupervised feature learning. 2011",
         "https://cs.stanford.edu/~acoates/stl10/",
         (
@@ -206,76 +150,14 @@ DATASETS: dict[str, Dataset] = {
             ),
         ),
     ),
-    "mini_imagenet": Dataset(
-        "mini-ImageNet: 100 classes of ImageNet at 84 x 84, 64 / 16 / 20",
-        "ImageNet's terms of access",
-        "Vinyals et al.: Matching networks. NIPS 2016; split of Ravi, Larochelle. ICLR 2017",
-        "https://www.image-net.org",
-        (_folder("mini_imagenet"),),
-        "mini_imagenet",
-        "one folder per synset (n01532829, ...), parts in sub-folders or not",
-    ),
-    "tiered_imagenet": Dataset(
-        "tieredImageNet: 608 classes of ImageNet at 84 x 84, 351 / 97 / 160",
-        "ImageNet's terms of access",
-        "Ren et al.: Meta-learning for semi-supervised few-shot classification. ICLR 2018",
-        "https://www.image-net.org",
-        (_folder("tiered_imagenet"),),
-        "tiered_imagenet",
-        "one folder per synset, parts in sub-folders or not",
-    ),
-    "cub": Dataset(
-        "Caltech-UCSD Birds 200-2011 at 84 x 84, 100 / 50 / 50",
-        "non-commercial research",
-        "Wah, Branson, Welinder, Perona, Belongie: The Caltech-UCSD Birds-200-2011 dataset. 2011",
-        "https://www.vision.caltech.edu/datasets/cub_200_2011/",
-        (
-            _folder(
-                "CUB_200_2011/images",
-                File(
-                    "CUB_200_2011.tgz",
-                    "md5:97eceeb196236b17998738112f37df78",
-                    "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
-                ),
-            ),
-        ),
-        "cub",
-        "the unpacked archive as it is",
-    ),
-    "vgg_flower": Dataset(
-        "VGG Flowers 102 at 84 x 84, 71 / 15 / 16",
-        _RESEARCH,
-        "Nilsback, Zisserman: Automated flower classification over a large number of classes. ICVGIP 2008",
-        "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
-        (_folder("vgg_flower"),),
-        "vgg_flower",
-        "one folder per class, named like the list (001.pink primrose, ...)",
-    ),
-    "aircraft": Dataset(
-        "FGVC-Aircraft variants at 84 x 84, 70 / 15 / 15",
-        "non-commercial research",
-        "Maji, Rahtu, Kannala, Blaschko, Vedaldi: Fine-grained visual classification of aircraft. 2013",
-        "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
-        (_folder("aircraft"),),
-        "aircraft",
-        "one folder per variant; a slash in its name is written as an underscore",
-    ),
-    "fungi": Dataset(
-        "FGVCx Fungi at 84 x 84, 994 / 200 / 200",
-        "non-commercial research",
-        "FGVCx Fungi classification challenge. CVPR 2018",
-        "https://github.com/visipedia/fgvcx_fungi_comp",
-        (_folder("fungi"),),
-        "fungi",
-        "one folder per class, named like the list",
-    ),
+    **PICTURES,
     "caltech101": Dataset(
         "Caltech-101 without faces: 99 classes at 84 x 84, at most 60 images each, 63 / 16 / 20",
         "CC BY 4.0",
         "Fei-Fei, Fergus, Perona: Learning generative visual models from few training examples. 2004",
         "https://data.caltech.edu/records/mzrjq-6wc02",
         (
-            _packed(
+            packed(
                 "caltech101_84.npz",
                 "8bc8cfd772697d1d0b52f0e21a17eaa33665868cff613230d15e18f44b5cdf4b",
                 "caltech:read_packed",
@@ -290,7 +172,7 @@ DATASETS: dict[str, Dataset] = {
         "Franc: Myo readings dataset",
         "https://github.com/aljazfrancic/myo-readings-dataset",
         (
-            _packed(
+            packed(
                 "myo_emg.npz",
                 "5059d49200d69fd6593c0ccc06fafb1a1dd0637caa5177be8aed0bb2519135f0",
                 "signals:read_myo",
@@ -305,7 +187,7 @@ DATASETS: dict[str, Dataset] = {
         "Chen: DSPSpeech-20",
         "https://github.com/zhongyuchen/DSPSpeech-20",
         (
-            _packed(
+            packed(
                 "dspspeech20_logmel.npz",
                 "dd5575210dad8a497b1a1d7f4c73ba4346087376090cb90c2be38ba20d7102d5",
                 "signals:read_speech",
@@ -320,13 +202,13 @@ DATASETS: dict[str, Dataset] = {
         "Jackson et al.: Jakobovski/free-spoken-digit-dataset v1.0.8. 2018. doi:10.5281/zenodo.1342401",
         "https://github.com/Jakobovski/free-spoken-digit-dataset",
         (
-            _repository(
+            repository(
                 "free-spoken-digit-dataset",
                 "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.zip",
                 "digits:read",
             ),
-            _unpacked("free-spoken-digit-dataset/recordings", "digits:read"),
-            _packed(
+            unpacked("free-spoken-digit-dataset/recordings", "digits:read"),
+            packed(
                 "fsdd_8k.npz",
                 "0dc082a7376abe45a541451d72b31ba47bf00dc013bdf2d14ba9ed86790253ae",
                 "digits:read_packed",
@@ -342,14 +224,14 @@ DATASETS: dict[str, Dataset] = {
         "for human activity recognition. Data in Brief, 2023",
         "https://github.com/GeoTecINIT/sp-sw-har-dataset",
         (
-            _repository(
+            repository(
                 "sp-sw-har-dataset",
                 "https://github.com/GeoTecINIT/sp-sw-har-dataset/archive/"
                 "1408d85a512a53861de7bc4729dee283fff2ea9d.zip",
                 "motion:read",
             ),
-            _unpacked("sp-sw-har-dataset/DATA", "motion:read"),
-            _packed(
+            unpacked("sp-sw-har-dataset/DATA", "motion:read"),
+            packed(
                 "sp_sw_har.npz",
                 "f36d19c49393bdc5460a99e4a444ca2c8f06a2846c1b04355fa04a61417631be",
                 "motion:read_packed",
@@ -364,7 +246,7 @@ DATASETS: dict[str, Dataset] = {
         "Anguita et al.: A public domain dataset for human activity recognition. ESANN 2013",
         "https://archive.ics.uci.edu/dataset/240",
         (
-            _packed(
+            packed(
                 "uci_har.npz",
                 "0a4769bf95c8162ecf1104bc96b6bb544b31de980248d368e3689590511717af",
                 "signals:read_har",
@@ -379,7 +261,7 @@ DATASETS: dict[str, Dataset] = {
         "Vergara et al.: Chemical gas sensor drift compensation using classifier ensembles. 2012",
         "https://archive.ics.uci.edu/dataset/224",
         (
-            _packed(
+            packed(
                 "gas_drift.npz",
                 "6a040c245e4e5f4a423a58d3319334258565b0f1fb5239f235773b26e75fbcac",
                 "signals:read_gas",

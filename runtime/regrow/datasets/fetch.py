@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tarfile
 import urllib.error
 import urllib.request
@@ -10,8 +11,9 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-from regrow.datasets import places
-from regrow.datasets.catalog import DATASETS, File
+from regrow.datasets import places, prepare
+from regrow.datasets.catalog import DATASETS
+from regrow.datasets.descriptors import File
 from regrow.errors import SampleError
 from regrow.progress import Progress
 
@@ -26,23 +28,46 @@ def fetch(name: str) -> list[Path]:
         raise SampleError(
             f"{name}: its publisher offers no direct download; get it from {DATASETS[name].homepage}"
         )
+    here = prepare.located(name)
+    order = DATASETS[name].distributions
+    if here is not None and order.index(here[0]) < order.index(offered[0]):
+        return []  # what is here would be read all the same
+    folder = places.root() / name
     wanted = [file for file in offered[0].files if places.find(name, file.name) is None]
-    return [_fetched(file, places.root() / name) for file in wanted]
+    packed: dict[str, list[File]] = {}
+    for file in wanted:
+        if file.archive:
+            packed.setdefault(file.archive, []).append(file)
+        else:
+            download(file, folder / file.name)
+    for archive, files in packed.items():
+        # The archive stays, so that nothing is fetched twice.
+        place = places.find(name, archive) or download(files[0], folder / archive)
+        _unpack(place, [file.name for file in files], folder)
+    return [folder / file.name for file in wanted]
 
 
-def _fetched(file: File, folder: Path) -> Path:
-    """A file, or the folder out of its archive; the archive stays, so that nothing is fetched twice."""
-    if not file.archive:
-        return download(file, folder / file.name)
-    archive = folder / file.archive
-    if not archive.exists():
-        download(file, archive)
+def _unpack(archive: Path, names: list[str], folder: Path) -> None:
+    """Files and folders out of an archive; each appears when it is whole."""
+    draft = folder / f".{archive.name}.unpacking"
     try:
-        with tarfile.open(archive) as packed:
-            packed.extractall(folder, filter="data")
+        shutil.rmtree(draft, ignore_errors=True)
+        progress = Progress(archive.stat().st_size, f"unpack {archive.name}")
+        with archive.open("rb") as file, tarfile.open(fileobj=file) as packed, progress:
+            for member in packed:
+                packed.extract(member, draft, filter="data")
+                progress.update(file.tell())
+        for name in names:
+            if not (draft / name).exists():
+                raise SampleError(f"{archive}: holds no {name}, expected it; remove it and fetch it again")
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (draft / name).replace(folder / name)
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise SampleError(f"{archive}: cannot be unpacked ({error}); remove it and fetch it again") from error
-    return folder / file.name
+        raise SampleError(
+            f"{archive}: cannot be unpacked ({error}); make room, or remove it and fetch it again"
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def download(file: File, target: Path) -> Path:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 64_000_000  # a large phone photograph; more is taken for a decompression bomb
 _MODES = {1: "L", 3: "RGB"}
+Box = tuple[int, int, int, int]  # left, top, right, bottom; the latter two outside
 _LITTER = {"thumbs.db", "desktop.ini"}  # what systems leave in folders, beside names that begin with a dot
 
 
@@ -81,8 +82,12 @@ def _files(path: Path) -> tuple[list[Path], list[str] | None]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    found = (e for e in folder.iterdir() if not e.name.startswith(".") and e.name.lower() not in _LITTER)
-    return sorted(found, key=lambda entry: entry.name)
+    return sorted((e for e in folder.iterdir() if not is_litter(e)), key=lambda entry: entry.name)
+
+
+def is_litter(entry: Path) -> bool:
+    """Whether a system left it there."""
+    return entry.name.startswith(".") or entry.name.lower() in _LITTER
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -99,13 +104,13 @@ def _only_images(folder: Path, entries: list[Path]) -> list[Path]:
     return entries
 
 
-def read_one(file: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """One PNG or JPEG fitted to (channels, height, width)."""
-    return _fitted(file, str(file), shape, MAX_PIXELS)
+def read_one(file: Path, shape: tuple[int, int, int], box: Box | None = None) -> NDArray[np.uint8]:
+    """One PNG or JPEG, or the part of it in the box, fitted to (channels, height, width)."""
+    return _fitted(file, str(file), shape, MAX_PIXELS, box)
 
 
 def _fitted(
-    file: Path | io.BytesIO, place: str, shape: tuple[int, int, int], max_pixels: int
+    file: Path | io.BytesIO, place: str, shape: tuple[int, int, int], max_pixels: int, box: Box | None = None
 ) -> NDArray[np.uint8]:
     channels, height, width = shape
     image_module = pillow(place)
@@ -115,8 +120,9 @@ def _fitted(
             warnings.simplefilter("ignore")
             with image_module.open(file, formats=("PNG", "JPEG")) as image:
                 _check_size(place, image, max_pixels)
-                image.draft(_MODES[channels], (width, height))  # a JPEG is decoded no larger than needed
-                fitted = _flat(image, _MODES[channels]).resize(
+                part = image if box is None else _part(place, image, box)
+                part.draft(_MODES[channels], (width, height))  # a JPEG is decoded no larger than needed
+                fitted = _flat(part, _MODES[channels]).resize(
                     (width, height), image_module.Resampling.LANCZOS
                 )
     # A damaged file reaches us as any of these from Pillow's decoders.
@@ -131,6 +137,20 @@ def _check_size(place: str, image: Image, max_pixels: int) -> None:
         raise SampleError(
             f"{place}: {image.width} x {image.height} pixels, expected at most {max_pixels}; shrink it"
         )
+
+
+def _part(place: str, image: Image, box: Box) -> Image:
+    left, top, right, bottom = (
+        max(0, box[0]),
+        max(0, box[1]),
+        min(image.width, box[2]),
+        min(image.height, box[3]),
+    )
+    if left >= right or top >= bottom:
+        raise SampleError(
+            f"{place}: nothing in the box {box} of {image.width} x {image.height} pixels; correct the box"
+        )
+    return image.crop((left, top, right, bottom))
 
 
 def _flat(image: Any, mode: str) -> Image:

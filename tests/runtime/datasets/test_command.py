@@ -62,7 +62,8 @@ def test_a_table_of_sensors_names_users_or_devices(column: str, tmp_path: Path) 
     [
         (["prepare", "omniglt"], "did you mean 'omniglot'"),
         (["check", "stl10"], "data prepare stl10 --download"),
-        (["check", "fungi"], "get it from https://github.com/visipedia"),
+        (["check", "mini_imagenet"], "get it from https://www.image-net.org"),
+        (["check", "fungi"], "data prepare fungi --download"),
         (["prepare", "mini_imagenet", "--download"], "no direct download"),
     ],
 )
