@@ -8,9 +8,9 @@ from benchmarks.papers import anp, meta_lth_omniglot
 from benchmarks.papers.table import Claim, Preset, Table
 
 SPARSITIES = (30, 50, 80, 85)
-_MAML = meta_lth_omniglot.SETTINGS[-1]
+_MAML = meta_lth_omniglot.SETTINGS[-1]  # the shorter one
 CASE = anp.Case(
-    label=f"{{}}-{_MAML.label}{{}}",  # the dense network is that of Meta-LTH's table
+    label=f"{{}}-{_MAML.label}{{}}",  # the dense network is one of Meta-LTH's table
     recipe=_MAML.recipe,
     sets=_MAML.sets,
     rows=anp.rows(64),

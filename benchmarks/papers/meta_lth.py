@@ -23,7 +23,8 @@ class Setting(NamedTuple):
     """Ways and shots, and the recipe that trains them; `data` tells runs of one name apart.
 
     A preset's `sets` of this name, where there are any, come after those of every setting. `told` is the
-    head of its column.
+    head of its column. One that is `brief` has no more than the main rows, at the sparsities that have the
+    controls; its `seeds` are its own where it has any, and its runs are called like those of `runs`.
     """
 
     name: str
@@ -31,6 +32,9 @@ class Setting(NamedTuple):
     sets: tuple[str, ...] = ()
     data: str = ""
     told: str = ""
+    brief: bool = False
+    seeds: tuple[int, ...] = ()
+    runs: str = ""
 
     @property
     def column(self) -> str:
@@ -40,7 +44,8 @@ class Setting(NamedTuple):
     @property
     def label(self) -> str:
         """As runs are called."""
-        return f"{self.data}-{self.name}" if self.data else self.name
+        name = self.runs or self.name
+        return f"{self.data}-{name}" if self.data else name
 
 
 @dataclass(frozen=True)
@@ -145,14 +150,16 @@ def _cells(case: Case) -> list[Cell]:
             Published(value / 100, spread / 100) for value, spread in case.printed.get(name, ())
         ] or [None] * (1 + len(SPARSITIES))
         made.append(Cell(f"{name}/0", "dense", column, figures[0]))
-        made.append(Cell(f"{name}/0/support", "dense", column, grid=SUPPORT))
+        if not setting.brief:
+            made.append(Cell(f"{name}/0/support", "dense", column, grid=SUPPORT))
         for percent, figure in zip(SPARSITIES, figures[1:], strict=True):
             for scope, words in MAIN.items():
                 row = f"Meta-LTH {percent} %, {words}"
-                made.append(Cell(f"{name}/{percent}/{scope}", row, column, figure))
-                if percent in SHOWN:
+                if percent in SCOPED or not setting.brief:
+                    made.append(Cell(f"{name}/{percent}/{scope}", row, column, figure))
+                if percent in SHOWN and not setting.brief:
                     made.append(Cell(f"{name}/{percent}/{scope}/support", row, column, grid=SUPPORT))
-            if percent in SCOPED:
+            if percent in SCOPED and not setting.brief:
                 made += [
                     Cell(f"{name}/{percent}/{scope}/{n}", words, f"{column}, {n} step{'s' * (n > 1)}",
                          grid=f"What the device moves, {percent} % pruned")
@@ -172,20 +179,21 @@ def _jobs(case: Case, preset: Preset) -> list[Job]:
     made = []
     chosen = [s for s in case.settings if s.name in preset.parts["settings"]]
     percents = [*map(int, preset.parts["percent"])]
-    for seed in preset.seeds:
-        for setting in chosen:
-            for norm, end in (("", ""), ("support", "/support")):
+    for setting in chosen:
+        shown = () if setting.brief else SHOWN
+        for seed in setting.seeds or preset.seeds:
+            for norm, end in (("", ""), *((("support", "/support"),) if shown else ())):
                 run = partial(_dense_cell, case, setting, preset, seed, norm)
                 made.append(Job(f"{setting.name}/0{end}", seed, run))
-            for percent in percents:
+            for percent in [p for p in percents if p in SCOPED or not setting.brief]:
                 part = partial(_ticket_cell, setting, preset, seed, percent)
                 own = f"{setting.name}/{percent}"
                 for scope in MAIN:
                     made.append(Job(f"{own}/{scope}", seed, partial(part, scope, case.steps, "", "")))
-                    if percent in SHOWN:
+                    if percent in shown:
                         run = partial(part, scope, case.steps, "support", "")
                         made.append(Job(f"{own}/{scope}/support", seed, run))
-                if percent in SCOPED:
+                if percent in SCOPED and not setting.brief:
                     made += [
                         Job(f"{own}/{scope}/{n}", seed, partial(part, scope, (n,), "", ""))
                         for scope in SCOPES for n in case.steps

@@ -99,7 +99,7 @@ def test_a_table_is_whole(table: Table) -> None:
         jobs = [(j.key, j.seed) for j in table.jobs(preset)]
         assert len(set(jobs)) == len(jobs)
         assert {key for key, _ in jobs} <= set(keys)
-        assert {seed for _, seed in jobs} == set(preset.seeds)
+        assert {seed for _, seed in jobs} >= set(preset.seeds)  # some rows have more of their own
 
 
 def test_every_name_is_one_table() -> None:
