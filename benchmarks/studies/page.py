@@ -132,7 +132,8 @@ def _study(record: Record) -> str:
             _accuracy(record, FORMS, shots),
             f"On a device, {record['device'][OURS]['support']} support samples:\n",
             _device(record),
-            "What adapting to one user costs the others: accuracy on samples of all other held-out users, "
+            f"What adapting to one user {'gives' if _fresh(record) else 'costs'} the others: accuracy on "
+            "samples of all other held-out users, "
             f"before and after adapting to one ({study['main_shots']} shots). A session that is "
             "reset, or another user's delta, is not touched by it:\n",
             _forgetting(record),
@@ -157,11 +158,18 @@ def verdict(record: Record) -> str:
     real = "a real difference" if gap["real"] else "which may be chance"
     low = min(u["after"][str(shots)] for u in record["methods"][OURS]["users"].values())
     known = TITLES[before[1]].partition(",")[0]  # what it does with samples of the user it has not done yet
+    came = f" a new {unit} goes from {before[0]:.1%} (the best without any of its samples, {known})"
+    if _fresh(record):
+        came = f", none of which the network had met, a new {unit} comes"
     return (
-        f"With {shots} samples of each class a new {unit} goes from {before[0]:.1%} (the best without any of "
-        f"its samples, {known}) to {after:.1%}, the worst {unit} to {low:.1%}. The best rival, "
-        f"{TITLES[best[1]]}, reaches {best[0]:.1%}: {100 * gap['mean']:+.1f} points for ours, {real}."
+        f"With {shots} samples of each class{came} to {after:.1%}, the worst {unit} to {low:.1%}. The best "
+        f"rival, {TITLES[best[1]]}, reaches {best[0]:.1%}: {100 * gap['mean']:+.1f} points for ours, {real}."
     )
+
+
+def _fresh(record: Record) -> bool:
+    """Whether its classes are new to the network; a record of before that was a question lacks the word."""
+    return bool(record["study"].get("fresh"))
 
 
 def _percent(value: float | None) -> str:

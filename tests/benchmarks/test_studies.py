@@ -18,7 +18,7 @@ from benchmarks.studies.boxes import boxes
 from benchmarks.studies.episodes import drawn, users
 from benchmarks.studies.methods import METHODS, RAW
 from benchmarks.studies.nets import OURS, PLAIN, SCRATCH, Place
-from benchmarks.studies.study import RESULTS, ROOT, Candidate, Features, Study, load, plain_data
+from benchmarks.studies.study import RESULTS, ROOT, Candidate, Study, load, plain_data
 from regrow import checkpoint
 from regrow.episodes import Episode
 from regrow_exporter import export_checkpoint
@@ -53,10 +53,6 @@ queries = 3
 """
 
 
-def flat(x: Any) -> Any:
-    return x.reshape(len(x), -1)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Users whose classes lie in other places than those of the others."""
@@ -73,10 +69,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(folder: Path) -> Study:
-    features: Features = flat
     return Study(
         name="tiny", title="Tiny", question="Does it?", unit="person", split="three each", query="others",
-        protocol="None.", recipe=str(folder / "tiny"), features=features, features_are="values", queries=3,
+        protocol="None.", recipe=str(folder / "tiny"), features=lambda x: x.reshape(len(x), -1),
+        features_are="values", queries=3,
         shots=(1, 2), main_shots=2, draws=2, plain=("train.iterations=8",), retrain=4, steps=(1, 3),
         tuned=(Candidate("sgd", 0.1), Candidate("sgd", 1e-6, "@head")), scratch=(Candidate("adam", 0.01),),
         steps_tuned=(1, 4), validation_draws=2,
@@ -119,6 +115,13 @@ def test_a_source_without_users_or_with_other_ways_is_refused(recipe: Recipe) ->
         users({**data, "test": "glyphs:test"}, "test")
     with pytest.raises(SystemExit, match="3 classes, n_way is 2"):
         users({**data, "n_way": 2}, "test")
+
+
+def test_of_fresh_classes_an_episode_has_some_in_any_order(recipe: Recipe) -> None:
+    user = users({**recipe.data.model_dump(), "n_way": 2}, "test", fresh=True)["test 0"]
+    episodes = drawn(user, 1, 3, 20, 7, 2)
+    assert {len(e.classes) for e in episodes} == {2}
+    assert len({tuple(e.classes) for e in episodes}) > 3  # of three classes: also in another order
 
 
 def test_studies_are_complete() -> None:
@@ -245,6 +248,10 @@ def test_the_page_follows_the_record(study: Study, scores: dict[str, Any], tmp_p
     assert value in text
     assert "sgd at 0.1 on `*`, 3 steps (90.0 %)" in text
     assert "| refused |" in text
+    fresh = {**made, "study": {**plain_data(study), "fresh": True}}
+    assert f", none of which the network had met, a new person comes to {value}%" in page.page(
+        {"tiny": fresh}
+    )
     drawing = page.learners(made)
     assert drawing.count("<circle") == sum(USERS * (1 if m in METHODS and METHODS[m].metric else 2)
                                            for m in page.LEARNERS)  # fmt: skip
@@ -275,3 +282,18 @@ def test_a_study_goes_from_data_to_record(study: Study, tmp_path: Path) -> None:
     assert made["networks"]["pruned"]["kept"] < made["networks"][OURS]["kept"]
     assert made["networks"]["narrow"]["weights"] < made["networks"][OURS]["weights"]
     assert running.run(own, tmp_path, quick=True)["methods"] == made["methods"]  # nothing is done twice
+
+
+@pytest.mark.slow
+def test_a_study_can_ask_others_of_bundles_as_they_were_shipped(
+    study: Study, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = replace(study, name="tiny-shipped")
+    monkeypatch.setattr(running, "load", lambda name: {"tiny-shipped": shipped}[name])
+    asked = {"validation": {"validation": f"users:{folder}/train.npz", "args": {"only": ["train 1"]}}}
+    other = replace(study, name="tiny-other", of="tiny-shipped", fresh=True, asked=asked)
+    made = running.run(other, tmp_path, quick=True)
+    assert made["users"] == ["train 1"]
+    assert {user["before"] for user in made["methods"][RAW]["users"].values()} == {None}
+    assert not (tmp_path / "tiny-other-quick" / OURS).exists()  # nothing was trained for it
+    assert len([*(tmp_path / "tiny-shipped-quick").glob("*.regrow")]) == len(METHODS)
