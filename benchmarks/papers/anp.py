@@ -50,7 +50,8 @@ class Case:
 
     `label` calls its runs, by what was done and how far. `own` is the source of the target task of rows that
     see one: of unseen classes, its episode drawn from another stream than those that are scored. A preset's
-    `sets` are "base" and "retrain"; the largest of its sparsities comes first, for it decides.
+    `sets` are "base" and "retrain"; the largest of its sparsities comes first, for it decides. Where they are
+    "longer" too, the dense row and ANP at the largest sparsity are also retrained so.
     """
 
     label: str
@@ -64,6 +65,7 @@ class Case:
     dense: Published | None = None
     printed: Mapping[tuple[int, str], Published] = field(default_factory=dict)
     comparable: bool = True
+    longer: bool = False
 
 
 def _base(case: Case, preset: Preset, seed: int, work: Work) -> RunDir:
@@ -71,18 +73,25 @@ def _base(case: Case, preset: Preset, seed: int, work: Work) -> RunDir:
     return work.trained(case.label.format("base", ""), recipe)
 
 
-def dense(case: Case, preset: Preset, seed: int, work: Work) -> Measured:
+def dense(case: Case, preset: Preset, seed: int, longer: bool, work: Work) -> Measured:
     """The dense network with as many more iterations as every pruned one."""
-    recipe = work.recipe(case.recipe, seed, case.sets, preset.sets["base"], preset.sets["retrain"])
+    recipe = work.recipe(case.recipe, seed, *_stages(case, preset, longer))
     run = work.trained(case.label.format("dense", ""), recipe, _base(case, preset, seed, work))
     return _measured(work, run, preset)
 
 
-def pruned(case: Case, preset: Preset, seed: int, key: str, percent: int, work: Work) -> Measured:
+def _stages(case: Case, preset: Preset, longer: bool) -> tuple[tuple[str, ...], ...]:
+    sets = preset.sets
+    return (case.sets, sets["base"], sets["retrain"], sets["longer"] if longer else ())
+
+
+def pruned(
+    case: Case, preset: Preset, seed: int, key: str, percent: int, longer: bool, work: Work
+) -> Measured:
     """In rounds, with retraining between them, scored at the end."""
     row = case.rows[key]
     own = (f"data.train={case.own}", "train.task_pool=1", "train.tasks=1", "train.chunk=1")
-    stages = (case.sets, preset.sets["base"], preset.sets["retrain"], own if row.one_task else ())
+    stages = (*_stages(case, preset, longer), own if row.one_task else ())
     plan = Prune(
         pruner=row.pruner,
         args=row.args,
@@ -109,18 +118,28 @@ def jobs(case: Case, preset: Preset) -> list[Job]:
     asked = preset.parts.get("percent", tuple(map(str, case.sparsities)))
     made = []
     for seed in preset.seeds:
-        made.append(Job("0", seed, partial(dense, case, preset, seed)))
+        made.append(Job("0", seed, partial(dense, case, preset, seed, False)))
         made += [
-            Job(f"{percent}/{key}", seed, partial(pruned, case, preset, seed, key, percent))
+            Job(f"{percent}/{key}", seed, partial(pruned, case, preset, seed, key, percent, False))
             for percent in map(int, asked)
             for key in case.rows
         ]
+        if "longer" in preset.sets:
+            most = max(case.sparsities)
+            run = partial(pruned, case, preset, seed, "anp", most, True)
+            made.append(Job("0/longer", seed, partial(dense, case, preset, seed, True)))
+            made.append(Job(f"{most}/anp/longer", seed, run))
     return made
 
 
 def cells(case: Case) -> tuple[Cell, ...]:
     """The dense row, and every other at every sparsity."""
     make = partial(Cell, comparable=case.comparable)
+    most, grid = max(case.sparsities), "Retrained longer"
+    again = (
+        make("0/longer", "dense, as long", "0 %", grid=grid),
+        make(f"{most}/anp/longer", case.rows["anp"].words, f"{most} %", grid=grid),
+    )
     return (
         make("0", "dense, as long", "0 %", case.dense),
         *(
@@ -128,6 +147,7 @@ def cells(case: Case) -> tuple[Cell, ...]:
             for key, row in case.rows.items()
             for p in case.sparsities
         ),
+        *(again if case.longer else ()),
     )
 
 

@@ -255,11 +255,17 @@ def test_rows_of_one_task_see_one_task(tmp_path: Path, monkeypatch: pytest.Monke
         return real(self, label, recipe, *more)
 
     monkeypatch.setattr(Work, "trained", watched)
-    for key in ("l-obs-own", "anp"):
-        found = anp.pruned(case, SHORT, 0, key, 50, work)
-        assert len(found.scores.scores) == 6
+    short = replace(SHORT, sets={**SHORT.sets, "longer": ("train.iterations=3",)})
+    jobs = {job.key: job for job in anp.jobs(case, short)}
+    for key in ("50/l-obs-own", "50/anp", "50/anp/longer"):
+        assert len(jobs[key].run(work).scores.scores) == 6
+    assert set(jobs) - {j.key for j in anp.jobs(case, SHORT)} == {"0/longer", "50/anp/longer"}
     rows = [s for s in seen if not s[0].startswith("base")]
-    assert rows == [("l-obs-own-tiny-50", "glyphs:test", 1, 2), ("anp-tiny-50", "glyphs:train", 0, 2)]
+    assert rows == [
+        ("l-obs-own-tiny-50", "glyphs:test", 1, 2),
+        ("anp-tiny-50", "glyphs:train", 0, 2),
+        ("anp-tiny-50", "glyphs:train", 0, 3),
+    ]
 
 
 def test_a_chart_of_nothing_is_none() -> None:
