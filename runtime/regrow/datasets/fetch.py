@@ -116,6 +116,12 @@ def _append(url: str, out: BinaryIO) -> None:
 
 
 def digest(path: Path, kind: str) -> str:
-    """The digest of a file as the catalog writes it, "md5:..." or "sha256:..."."""
-    with path.open("rb") as file:
-        return f"{kind}:{hashlib.file_digest(file, kind).hexdigest()}" if kind else ""
+    """The digest of a file as the catalog writes it, "md5:..." or "sha256:..."; "" where it names none."""
+    if not kind:
+        return ""
+    made = hashlib.new(kind)
+    with path.open("rb") as file, Progress(path.stat().st_size, f"{kind} of {path.name}") as progress:
+        while chunk := file.read(_CHUNK):
+            made.update(chunk)
+            progress.update(file.tell())
+    return f"{kind}:{made.hexdigest()}"
