@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from benchmarks.studies import page as studies
+from benchmarks.studies.record import Record as Study
+from benchmarks.studies.record import recorded
 from benchmarks.studies.study import RESULTS as STUDIES
 from benchmarks.suite_page import facts, markdown
 from benchmarks.suite_table import summary
@@ -30,7 +32,7 @@ SUITE = ROOT / "benchmarks" / "results" / "suite.json"
 THREADS = SUITE.with_name("suite_threads.json")  # of --threads all
 PAGE = ROOT / "docs" / "benchmarks.md"
 # Studies worth a place here, the first two that have a record; the page has all.
-STORIES = ("muscle", "words", "drift")
+STORIES = ("drift", "commands", "muscle")
 # Of the suite, what fits a first screen; the page has all.
 CASES = ("W1-dense-all", "W1-90-kept", "W2-dense-all", "W2-90-kept", "W4s5-dense-all", "W5s5-dense-all")
 
@@ -129,7 +131,7 @@ def peers(made: dict[str, Any]) -> str:
     )
 
 
-def stories(records: Mapping[str, studies.Record]) -> str:
+def stories(records: Mapping[str, Study]) -> str:
     """Two studies, each told as a person's problem and how far adapting solves it."""
     chosen = [records[name] for name in STORIES if name in records][:2]
     lines = [f"- **{r['study']['title']}.** {r['study']['question']} {studies.verdict(r)}" for r in chosen]
@@ -185,7 +187,7 @@ def main() -> int:
         threads = json.loads(THREADS.read_text(encoding="utf-8")) if THREADS.exists() else None
         wanted[README] = insert(wanted[README], PEERS, peers(suite))
         wanted[PAGE] = markdown(suite, threads)
-    records = studies.recorded(STUDIES)
+    records = recorded(STUDIES)
     if any(name in records for name in STORIES):
         wanted[README] = insert(wanted[README], TOLD, stories(records))
     for path, text in wanted.items():

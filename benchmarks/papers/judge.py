@@ -30,8 +30,8 @@ CLAIM_RULE = """One cell is at least as good as another, less a margin. The diff
 episode; its 95 % interval is the wider one of a bootstrap over episodes and of Student's t over seeds. The
 claim *holds* where all of the interval is on its side of the margin, *fails* where none is, and is *open* in
 between."""
-# 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; more seeds than these take the last.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+# 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; more values than these take the last.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179)
 
 Scores = Mapping[int, Evaluation]  # by seed
 
@@ -54,7 +54,7 @@ def ours(scores: Scores) -> Interval:
     together = Evaluation(
         np.concatenate([e.scores for e in scores.values()]), next(iter(scores.values())).metric
     )
-    half = max(together.half_width, _over_seeds([e.mean for e in scores.values()]))
+    half = max(together.half_width, student([e.mean for e in scores.values()]))
     return Interval(together.mean, together.mean - half, together.mean + half)
 
 
@@ -66,7 +66,7 @@ def gap(first: Scores, second: Scores) -> Interval:
         Evaluation(np.concatenate([s[i].scores for i in seeds]), metric) for s in (first, second)
     )
     found = difference(of_second, of_first)
-    half = _over_seeds([first[i].mean - second[i].mean for i in seeds])
+    half = student([first[i].mean - second[i].mean for i in seeds])
     return Interval(found.mean, min(found.low, found.mean - half), max(found.high, found.mean + half))
 
 
@@ -95,8 +95,8 @@ def verdict(found: Interval | None, margin: float, metric: Metric) -> Verdict:
     return "fails" if high < -margin else "open"
 
 
-def _over_seeds(means: Sequence[float]) -> float:
-    """Half of Student's interval of the mean over seeds; 0 for one seed, which says nothing of others."""
+def student(means: Sequence[float]) -> float:
+    """Half of the 95 % interval of the mean over seeds or people; 0 for one, which tells of no others."""
     if len(means) < 2:
         return 0.0
     quantile = _T[min(len(means) - 1, len(_T)) - 1]

@@ -24,8 +24,9 @@ STUDY = Study(
     "their own: the digits, in English. Nobody trains anything anew: the bundles are those of that study, "
     "byte for byte, and the ten words take the place of ten it knew. What do one to five takes of each give?",
     unit="speaker",
-    split="five of the six speakers of the Free Spoken Digit Dataset, whose recordings nobody trained with "
-    "and nothing was chosen by; the sixth is left for trying the program",
+    split="five of the six speakers of the Free Spoken Digit Dataset, whose recordings nobody trained with; "
+    "the sixth is left for trying the program. How many decibels a picture keeps was first settled on the "
+    "class means of all six; those of the sixth alone settle it the same",
     query="other takes of the same speaker",
     protocol="A sample is one take as a log-mel spectrogram of a second, but of other people, other "
     "microphones and another range of loudness than what was trained with, of which three in five words were "

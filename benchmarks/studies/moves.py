@@ -26,7 +26,8 @@ STUDY = Study(
     "labelled by what fills at least half of it; windows overlap. All windows of an activity "
     "that are support come from as few rounds as can be, all queries of it from other rounds,"
     " while training, choosing and testing alike. A person carries the phone as they like: "
-    "upright or not, screen in or out.",
+    "upright or not, screen in or out. The others, whom adapting to one may cost something, "
+    "include the other device of the same person.",
     recipe="study-moves",
     features=summary,
     features_are="mean, log spread and log change of each channel",
@@ -34,4 +35,5 @@ STUDY = Study(
     draws=6,
     plain=("train.lr=3e-3", "train.iterations=900"),
     retrain=100,
+    of_people=True,
 )

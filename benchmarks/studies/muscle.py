@@ -19,7 +19,8 @@ STUDY = Study(
     "eight gestures apart. It was trained on other people, whose arms are different, and it never sits "
     "quite where it sat before. How far do one to five repetitions of each gesture take it?",
     unit="person",
-    split="41 people: 25 train the network, 6 choose every setting, 10 test it once",
+    split="41 people: 25 train the network, 6 choose every setting, 10 test it once. A first test of an "
+    "earlier choice was stopped as it began, and deleted; nothing was set by what its progress line showed",
     query="repetitions of the other two sessions, for which the armband was put on again",
     protocol="A sample is one repetition of a gesture: two seconds of eight electrodes, "
     "of which the network sees the amplitude in quarters of a second. All of the support comes from one "

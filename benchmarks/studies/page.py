@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.studies import STUDIES
 from benchmarks.studies.boxes import boxes
+from benchmarks.studies.device import ENGINES
 from benchmarks.studies.methods import METHODS, RAW, TITLES
-from benchmarks.studies.record import OURS
+from benchmarks.studies.record import OURS, Record, ahead, forgotten, people, recorded
 from benchmarks.studies.study import load
 from regrow.cli.command import human_bytes
 from regrow.files import atomic_write
+from regrow_trainer.compare import Difference
 
 PAGE = "studies.md"
-Record = Mapping[str, Any]
 # What is compared by how it learns, and what by how our own network is stored.
 LEARNERS = (OURS, "plain", "scratch", "means-ours", "means-plain", RAW)
 FORMS = (OURS, "ours-int8", "pruned", "pruned-int8", "narrow", "narrow-int8")
@@ -31,14 +29,16 @@ People and sensors that no training has seen, each study by one command from the
     python -m benchmarks.studies NAME     # train, choose on validation users; commit the choice, then test
     python -m benchmarks.studies --page   # this page
 
-- **Who is asked.** Users of the test part are never trained on, and nothing was chosen by them: recipes were
-  settled and steps, rates and adaptable sets searched on validation users. The choice is a committed file
-  (`benchmarks/studies/protocols`), named below by its commit; the run refuses to test before that.
+- **Who is asked.** Users of the test part are never trained on, and no network or setting was chosen by them:
+  recipes were settled and steps, rates and adaptable sets searched on validation users. The choice is a
+  committed file (`benchmarks/studies/protocols`), named below by its commit; the run refuses to test before
+  that. Where somebody looked all the same, the study says so.
 - **What answers.** Test accuracies come from the exported bundle, run by `regrow.open(...).session()` without
   torch. Every method sees the same episodes. *Before* it has adapted, a bundle normalises by the statistics
   of one validation user's samples, afterwards by those of the support set; class means without a network are
   then those of the training users.
-- **Intervals** are 95 %, a paired bootstrap over users, of which there are few. In brackets: may be chance.
+- **Intervals** are 95 %, the wider one of a paired bootstrap over people and of Student's t: they are few. In
+  brackets: may be chance. Every network was trained once, which no interval covers.
 - *Plainly trained* is the same network trained on all users at once, then fine-tuned on the device; its rule,
   rate, adaptable set and steps are the best of a grid. *Trained on the support alone* begins with random
   weights and has a grid too. *Class means* gives a query the class whose mean feature is nearest.
@@ -61,12 +61,6 @@ def write(results: Path, docs: Path, *, check: bool = False) -> int:
     for name in stale:
         atomic_write(docs / name, files[name].encode())
     return 0
-
-
-def recorded(results: Path) -> dict[str, Record]:
-    """The records there are, in the order of the studies."""
-    paths = {name: results / f"{name}.json" for name in STUDIES}
-    return {name: json.loads(p.read_text(encoding="utf-8")) for name, p in paths.items() if p.exists()}
 
 
 def page(records: Mapping[str, Record]) -> str:
@@ -112,6 +106,12 @@ def _below(record: Record) -> str:
     return f"accuracy, %; a dot per {unit}, {len(record['users'])} of them, none seen in training"
 
 
+def _held_out(record: Record) -> str:
+    """How many are asked, and whose they are where somebody has several."""
+    made = f"{len(record['users'])} held-out users"
+    return f"{made}, which are {len(people(record))} people's" if record["study"]["of_people"] else made
+
+
 def _study(record: Record) -> str:
     study, shots = record["study"], [str(s) for s in record["study"]["shots"]]
     machine, name = record["machine"], record["study"]["name"]
@@ -124,7 +124,7 @@ def _study(record: Record) -> str:
             f"each of {record['ways']} classes; queries: {study['query']}.\n- {study['protocol']}\n"
             f"- Class means without a network use: {study['features_are']}.\n",
             f"![accuracy per {study['unit']}](study-{name}.svg)\n",
-            f"Accuracy, %, the mean over {len(record['users'])} held-out users, by samples per class:\n",
+            f"Accuracy, %, the mean over {_held_out(record)}, by samples per class:\n",
             _accuracy(record, LEARNERS, shots),
             "Points that ours, dense in fp32, is ahead on the same episodes:\n",
             _ahead(record, [m for m in (*LEARNERS, *FORMS[1:]) if m != OURS], shots),
@@ -132,7 +132,8 @@ def _study(record: Record) -> str:
             _accuracy(record, FORMS, shots),
             f"On a device, {record['device'][OURS]['support']} support samples:\n",
             _device(record),
-            f"What adapting to one user {'gives' if _fresh(record) else 'costs'} the others: accuracy on "
+            *_untimed(record),
+            f"What adapting to one user {'gives' if study['fresh'] else 'costs'} the others: accuracy on "
             "samples of all other held-out users, "
             f"before and after adapting to one ({study['main_shots']} shots). A session that is "
             "reset, or another user's delta, is not touched by it:\n",
@@ -141,8 +142,8 @@ def _study(record: Record) -> str:
             f"`python -m benchmarks.studies {name}`; protocol {record['protocol'][:12]}, seed "
             f"{record['seed']}, trained in {sum(record['seconds'].values()) / 60:.0f} min (wall, a shared "
             f"machine); {machine['cpu']}, {machine['cores']} cores, load {machine['load']}, commit "
-            f"{machine['commit']}, {machine['date'][:10]}. Both engines "
-            f"answer {record['engines_agree']:.1%} of queries alike.\n",
+            f"{machine['commit']}, {machine['date'][:10]}. Both engines answer "
+            f"{record['engines_agree']:.1%} of the queries to the meta-trained bundle alike.\n",
         ]
     )
 
@@ -154,22 +155,17 @@ def verdict(record: Record) -> str:
     after = mean_after(record, OURS, shots)
     before = max((value, m) for m in LEARNERS if (value := mean_before(record, m)) is not None)
     best = max((mean_after(record, m, shots), m) for m in LEARNERS if m != OURS)
-    gap = record["gaps"][best[1]][str(shots)]
-    real = "a real difference" if gap["real"] else "which may be chance"
+    gap = ahead(record, best[1], shots)
+    real = "a real difference" if gap.real else "which may be chance"
     low = min(u["after"][str(shots)] for u in record["methods"][OURS]["users"].values())
     known = TITLES[before[1]].partition(",")[0]  # what it does with samples of the user it has not done yet
     came = f" a new {unit} goes from {before[0]:.1%} (the best without any of its samples, {known})"
-    if _fresh(record):
+    if study["fresh"]:
         came = f", none of which the network had met, a new {unit} comes"
     return (
         f"With {shots} samples of each class{came} to {after:.1%}, the worst {unit} to {low:.1%}. The best "
-        f"rival, {TITLES[best[1]]}, reaches {best[0]:.1%}: {100 * gap['mean']:+.1f} points for ours, {real}."
+        f"rival, {TITLES[best[1]]}, reaches {best[0]:.1%}: {100 * gap.mean:+.1f} points for ours, {real}."
     )
-
-
-def _fresh(record: Record) -> bool:
-    """Whether its classes are new to the network; a record of before that was a question lacks the word."""
-    return bool(record["study"].get("fresh"))
 
 
 def _percent(value: float | None) -> str:
@@ -188,13 +184,13 @@ def _accuracy(record: Record, methods: Sequence[str], shots: Sequence[str]) -> s
     return _markdown(["", "before", *shots], lines)
 
 
-def _points(gap: Mapping[str, Any]) -> str:
-    shown = f"{100 * gap['mean']:+.1f} [{100 * gap['low']:+.1f}, {100 * gap['high']:+.1f}]"
-    return shown if gap["real"] else f"({shown})"
+def _points(gap: Difference) -> str:
+    shown = f"{100 * gap.mean:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+    return shown if gap.real else f"({shown})"
 
 
 def _ahead(record: Record, methods: Sequence[str], shots: Sequence[str]) -> str:
-    lines = [[TITLES[m], *(_points(record["gaps"][m][s]) for s in shots)] for m in methods]
+    lines = [[TITLES[m], *(_points(ahead(record, m, int(s))) for s in shots)] for m in methods]
     return _markdown(["against", *shots], lines)
 
 
@@ -207,28 +203,52 @@ def _device(record: Record) -> str:
             human_bytes(record["methods"][name]["bytes"]),
             str(record["methods"][name]["steps"]),
         ]
-        for engine in ("native", "onnx"):
+        for engine in ENGINES:
             found = costs["engines"].get(engine)
             row += (
-                [f"{found['adapt_ms']:.2f} ms", human_bytes(found["peak_bytes"])]
+                [
+                    f"{found['adapt_ms']:.2f} ms",
+                    f"{found['predict_1_ms']:.2f} ms",
+                    human_bytes(found["peak_bytes"]),
+                ]
                 if found
-                else ["refused", ""]
+                else ["not timed", "", ""]
             )
         lines.append([*row, human_bytes(costs["planned_bytes"])])
-    head = ["", "bundle", "steps", "native: adapt", "process", "onnx: adapt", "process", "planned arena"]
+    told = [f"{name}: {what}" for name in ENGINES for what in ("adapt", "predict one", "process")]
+    head = ["", "bundle", "steps", *told, "planned arena"]
     note = (
-        "Medians of processes that take turns, on a machine that was busy: read them as ratios. `process` is "
-        "the peak of a whole Python process; the arena is what the C core needs besides the weights.\n"
+        f"Medians of processes that take turns, under a load of {record['device'][OURS]['load']:g}: read "
+        "ratios alone, and small ones as noise. `process` is the peak of a whole Python process, the arena "
+        "what the C core needs besides the weights. A bundle brings what its rule keeps of every weight: "
+        "under Adam it is up to three times as large.\n"
     )
     return _markdown(head, lines) + "\n" + note
 
 
+def _untimed(record: Record) -> list[str]:
+    """What the bench refused to time, in its words."""
+    said = [
+        f"Not timed: {TITLES[name]}: {why.removeprefix('bench: ').removesuffix('; not timed')}."
+        for name, costs in record["device"].items()
+        for why in costs["refused"].values()
+    ]
+    grows = (
+        " Engines round differently, and Adam divides even the smallest gradient by its own size: over many "
+        "steps from random weights the difference grows.\n"
+    )
+    return [" ".join(said) + grows] if said else []
+
+
 def _forgetting(record: Record) -> str:
     lines = []
-    for name, won in record["won"].items():
+    for name in METHODS:
+        lost = forgotten(record, name)
+        if lost is None:
+            continue
         users = record["methods"][name]["users"].values()
         before, after = (np.mean([u[k] for u in users]) for k in ("others_before", "others"))
-        lines.append([TITLES[name], _percent(float(before)), _percent(float(after)), _points(won["others"])])
+        lines.append([TITLES[name], _percent(float(before)), _percent(float(after)), _points(lost)])
     return _markdown(["", "before", "after", "points"], lines)
 
 
@@ -238,7 +258,7 @@ def _choice(record: Record) -> str:
         c = row["candidate"]
         rule = f"{c['rule']} at {c['lr']:g} on `{c['adaptable']}`, " if c else ""
         said.append(f"{net}: {rule}{row['steps']} steps ({_percent(row['accuracy'])} %)")
-    of = record["study"].get("of")  # records of before there was such a study lack it
+    of = record["study"]["of"]
     whose = f", all as in [{of}](#{load(of).title.lower().replace(' ', '-')})" if of else ""
     return f"Chosen on validation users{whose}: {'; '.join(said)}.\n"
 

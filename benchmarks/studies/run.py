@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.studies import choose, device, measure, nets, record
+from benchmarks.studies import choose, device, measure, nets
 from benchmarks.studies.bundles import exported
 from benchmarks.studies.episodes import users
 from benchmarks.studies.methods import METHODS, RAW
@@ -121,8 +121,6 @@ def _tested(study: Study, folder: Path, place: Place, protocol: dict[str, Any], 
         "chosen": protocol["chosen"],
         "networks": {net: nets.facts(place, net) for net in NETS},
         "methods": scores,
-        "gaps": record.gaps(study, scores),
-        "won": record.won(study, scores),
         "device": costs,
         "engines_agree": alike["share"],
         "machine": describe(),

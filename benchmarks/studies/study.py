@@ -86,6 +86,7 @@ class Study:
     scratch: tuple[Candidate, ...] = grid(_RULES, ("*",))
     steps_tuned: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
     validation_draws: int = 2
+    of_people: bool = False  # units are called "PERSON DEVICE", and intervals are over people
     fresh: bool = False
     asked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     of: str = ""

@@ -68,7 +68,7 @@ DATASETS: dict[str, Dataset] = {
             ),
         ),
         "omniglot_vinyals",
-        "28 x 28, ink 1 on paper 0; the 1200 characters of METHODS are train and val together (trainval)",
+        "28 x 28, ink 1 on paper 0; the 1200 characters that papers train on are train and val (trainval)",
     ),
     "cifar_fs": Dataset(
         "CIFAR-FS: CIFAR-100 by class, 64 / 16 / 20",
