@@ -138,7 +138,7 @@ _CIFAR = anp.Case(
 )
 CIFAR = Table(
     name="anp_cifar",
-    title="ANP on CIFAR-FS",
+    title="ANP on CIFAR-FS, MAML",
     paper=f"{anp.PAPER}: the claims of tables 2 to 11",
     metric="accuracy",
     cells=anp.cells(_CIFAR),

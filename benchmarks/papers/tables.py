@@ -22,7 +22,7 @@ from regrow.errors import RegrowError
 TABLES: tuple[Table, ...] = (
     meta_lth_omniglot.TABLE,
     anp_omniglot.TABLE,
-    anp_sine.TABLE,
+    *anp_sine.TABLES,
     m2sgd_mlp.TABLE,
     m2sgd_resnet20.TABLE,
     pamela_sine.TABLE,

@@ -209,7 +209,8 @@ def test_the_page_follows_the_record(study: Study, scores: dict[str, Any], tmp_p
     }  # fmt: skip
     choice = {"candidate": None, "steps": 3, "accuracy": 0.9}
     made = {
-        "study": plain_data(study), "seed": 0, "users": [*scores["ours"]["users"]], "ways": WAYS, "protocol": "c0ffee",
+        "study": plain_data(study), "seed": 0,
+        "users": [*scores["ours"]["users"]], "ways": WAYS, "protocol": "c0ffee",
         "chosen": {OURS: choice, PLAIN: {**choice, "candidate": vars(Candidate("sgd", 0.1))}},
         "methods": scores,
         "device": dict.fromkeys(METHODS, costs), "engines_agree": 1.0, "seconds": {"base": 60.0},
