@@ -44,6 +44,7 @@ class Case:
     own: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     printed: Mapping[str, tuple[float, float, float, float]] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    remarks: str = ""
 
 
 def table(case: Case) -> Table:
@@ -59,6 +60,7 @@ def table(case: Case) -> Table:
         presets=case.presets,
         jobs=partial(_jobs, case),
         needs=case.needs,
+        remarks=case.remarks,
     )
 
 

@@ -35,6 +35,7 @@ def _table(source: str) -> Table:
             "Classes are parted by published lists: CUB-200 100/50/50, VGG Flowers 71/15/16, Fungi "
             "994/200/200, Aircraft 70/15/15, where what the paper tells is a parting of images.",
             *((_SPARSE,) if "Fungi" in printed else ()),
+            "The paper's times have no unit and are left out.",
             "The paper names neither a schedule nor how batch norm is done: a cosine, and the support set's "
             "statistics. Its three seeds are others.",
         ),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.papers.scopes import SCOPES, TOLD, measured
 from benchmarks.papers.table import Cell, Chart, Claim, Job, Measured, Preset, Published, Table
@@ -55,7 +55,8 @@ class Case:
 
     `printed` has accuracy and deviation over three seeds in percent, dense first, then by sparsity; settings
     that are not in it are the table's own. A preset's `sets` are "base" and "retrain", where controls are
-    shorter "controls", its `parts` "settings" and "percent". The first setting has the controls.
+    shorter "controls", its `parts` "settings" and "percent". The first setting has the controls. `upright`
+    are arguments of a test source that turns no character, where the recipes' turns them.
     """
 
     name: str
@@ -68,12 +69,20 @@ class Case:
     presets: Mapping[str, Preset]
     needs: tuple[str, ...] = ()
     remarks: str = ""
+    upright: Mapping[str, Any] | None = None
+
+    def again(self, setting: Setting) -> list[str]:
+        """How a setting's main rows are measured besides."""
+        return [how for how in AGAIN if not setting.brief and (how != "upright" or self.upright is not None)]
 
 
 MAIN = {"plus_head": "pruned and head move", "kept": "kept weights move"}  # the rows of the paper
 SHOWN = (90, 50)  # sparsities that are measured under the device's norms too, and all of a brief setting
 SCOPED = (90,)  # and those at which every scope is, and every control
 SUPPORT = "Norms by the support set alone, as a device answers one sample at a time"
+UPRIGHT = "Test characters upright alone, none of them turned"
+# How the main rows are measured once more -> the grid they stand in.
+AGAIN = {"support": SUPPORT, "upright": UPRIGHT}
 
 # How a pruned network can be trained, all equally long: the preset says how long.
 REWOUND, NOT_REWOUND, EARLY = "rewound", "not rewound", "rewound to iteration 500"
@@ -127,19 +136,23 @@ def _rewound_early(work: Work, setting: Setting, preset: Preset, seed: int, perc
     return work.placed(f"masked-{setting.label}", replace(made, params=params, masks=masks), (first, whole))
 
 
-def _dense_cell(
-    case: Case, setting: Setting, preset: Preset, seed: int, batch_norm: str, work: Work
+def _measured(
+    case: Case, preset: Preset, run: RunDir, scope: str, steps: tuple[int, ...], how: str, work: Work
 ) -> Measured:
-    run = base(work, setting, preset, seed)
-    return measured(work, run, preset, "all", case.steps, batch_norm)
+    norm = "support" if how == "support" else ""
+    return measured(work, run, preset, scope, steps, norm, case.upright if how == "upright" else None)
+
+
+def _dense_cell(case: Case, setting: Setting, preset: Preset, seed: int, how: str, work: Work) -> Measured:
+    return _measured(case, preset, base(work, setting, preset, seed), "all", case.steps, how, work)
 
 
 def _ticket_cell(
-    setting: Setting, preset: Preset, seed: int, percent: int, scope: str, steps: tuple[int, ...],
-    batch_norm: str, control: str, work: Work,
+    case: Case, setting: Setting, preset: Preset, seed: int, percent: int, scope: str,
+    steps: tuple[int, ...], how: str, control: str, work: Work,
 ) -> Measured:  # fmt: skip
     run = ticket(work, setting, preset, seed, percent, control)
-    return measured(work, run, preset, scope, steps, batch_norm)
+    return _measured(case, preset, run, scope, steps, how, work)
 
 
 def _cells(case: Case) -> list[Cell]:
@@ -151,15 +164,17 @@ def _cells(case: Case) -> list[Cell]:
             Published(value / 100, spread / 100) for value, spread in case.printed.get(name, ())
         ] or [None] * (1 + len(SPARSITIES))
         made.append(Cell(f"{name}/0", "dense", column, figures[0]))
-        if not setting.brief:
-            made.append(Cell(f"{name}/0/support", "dense", column, grid=SUPPORT))
+        made += [Cell(f"{name}/0/{how}", "dense", column, grid=AGAIN[how]) for how in case.again(setting)]
         for percent, figure in zip(SPARSITIES, figures[1:], strict=True):
             for scope, words in MAIN.items():
                 row = f"Meta-LTH {percent} %, {words}"
                 if percent in SHOWN or not setting.brief:
                     made.append(Cell(f"{name}/{percent}/{scope}", row, column, figure))
-                if percent in SHOWN and not setting.brief:
-                    made.append(Cell(f"{name}/{percent}/{scope}/support", row, column, grid=SUPPORT))
+                if percent in SHOWN:
+                    made += [
+                        Cell(f"{name}/{percent}/{scope}/{how}", row, column, grid=AGAIN[how])
+                        for how in case.again(setting)
+                    ]
             if percent in SCOPED and not setting.brief:
                 made += [
                     Cell(f"{name}/{percent}/{scope}/{n}", words, f"{column}, {n} step{'s' * (n > 1)}",
@@ -181,19 +196,18 @@ def _jobs(case: Case, preset: Preset) -> list[Job]:
     chosen = [s for s in case.settings if s.name in preset.parts["settings"]]
     percents = [*map(int, preset.parts["percent"])]
     for setting in chosen:
-        shown = () if setting.brief else SHOWN
+        ways = ("", *case.again(setting))
         for number, seed in enumerate(setting.seeds or preset.seeds):
-            for norm, end in (("", ""), *((("support", "/support"),) if shown else ())):
-                run = partial(_dense_cell, case, setting, preset, seed, norm)
-                made.append(Job(f"{setting.name}/0{end}", seed, run))
+            for how in ways:
+                run = partial(_dense_cell, case, setting, preset, seed, how)
+                made.append(Job("/".join(filter(None, (setting.name, "0", how))), seed, run))
             for percent in (SCOPED if number else SHOWN) if setting.brief else percents:
-                part = partial(_ticket_cell, setting, preset, seed, percent)
+                part = partial(_ticket_cell, case, setting, preset, seed, percent)
                 own = f"{setting.name}/{percent}"
                 for scope in MAIN:
-                    made.append(Job(f"{own}/{scope}", seed, partial(part, scope, case.steps, "", "")))
-                    if percent in shown:
-                        run = partial(part, scope, case.steps, "support", "")
-                        made.append(Job(f"{own}/{scope}/support", seed, run))
+                    for how in ways if percent in SHOWN else ("",):
+                        run = partial(part, scope, case.steps, how, "")
+                        made.append(Job("/".join(filter(None, (own, scope, how))), seed, run))
                 if percent in SCOPED and not setting.brief:
                     made += [
                         Job(f"{own}/{scope}/{n}", seed, partial(part, scope, (n,), "", ""))
@@ -203,7 +217,7 @@ def _jobs(case: Case, preset: Preset) -> list[Job]:
     asked = product(preset.seeds, [p for p in percents if p in SCOPED], CONTROLS, MAIN)
     return made + [
         Job(f"{first.name}/{percent}/{scope}/{control}", seed,
-            partial(_ticket_cell, first, preset, seed, percent, scope, case.steps, "", control))
+            partial(_ticket_cell, case, first, preset, seed, percent, scope, case.steps, "", control))
         for seed, percent, control, scope in asked if first in chosen
     ]  # fmt: skip
 

@@ -109,10 +109,10 @@ def _section(table: Table, made: Record) -> str:
         f"## {table.title}\n\n{table.paper}. Tolerance {_number(table, table.tolerance)}{_unit(table)}.\n\n",
         "".join(f"- {words}\n" for words in table.differs),
         f"- Preset `{made['preset']}`: {settings['says']}. Seeds {', '.join(map(str, settings['seeds']))}; "
-        f"{settings['episodes']} {table.scored} each, the same for every row. Training took "
-        f"{sum(seconds) / 60:.0f} minutes of processor time, measuring {measuring / 60:.0f}, on "
-        f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']}, commit {machine['commit']}, "
-        f"{machine['date'][:10]}.{_unfinished(table, made)}\n\n",
+        f"{settings['episodes']} {table.scored} each, the same for every row. "
+        f"{_took(sum(seconds), measuring)}, on {machine['cpu']}, {machine['cores']} cores, load "
+        f"{machine['load']}, commit {machine['commit']}, {machine['date'][:10]}."
+        f"{_unfinished(table, made)}\n\n",
     ]
     for heading in dict.fromkeys(c.grid for c in table.cells):
         grid = _grid(table, [c for c in table.cells if c.grid == heading], made)
@@ -123,6 +123,13 @@ def _section(table: Table, made: Record) -> str:
         if draw(chart, made):
             parts.append(f"![{chart.label}](papers-{table.name}-{chart.name}.svg)\n\n")
     return "".join(parts) + (f"{table.remarks}\n\n" if table.remarks else "")
+
+
+def _took(training: float, measuring: float) -> str:
+    """Of processor time; a learner that is what a cell measures trains in it."""
+    if not training:
+        return f"Training and measuring took {measuring / 60:.0f} minutes of processor time"
+    return f"Training took {training / 60:.0f} minutes of processor time, measuring {measuring / 60:.0f}"
 
 
 def _unfinished(table: Table, made: Record) -> str:
@@ -166,7 +173,9 @@ def _cell(table: Table, figure: Figure | None, seeds: int) -> str:
     printed = "" if figure["published"] is None else _number(table, figure["published"])
     if "mean" not in figure:
         return f"{printed}; not run" if printed else ""
-    ours = f"**{_number(table, figure['mean'])}** ± {_number(table, (figure['high'] - figure['low']) / 2)}"
+    each = [_number(table, mean) for mean in figure["by_seed"].values()]
+    around = f"± {_number(table, (figure['high'] - figure['low']) / 2)}"
+    ours = f"**{_number(table, figure['mean'])}** {f'({each[0]}, {each[1]})' if len(each) == 2 else around}"
     facts: dict[str, Any] = next(iter(figure.get("facts", {}).values()), {})
     chosen = f" ({facts['rate']:g} x {facts['steps']})" if "rate" in facts else ""
     done = len(figure["by_seed"])

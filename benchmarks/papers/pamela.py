@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 
@@ -39,8 +39,9 @@ FULL = Preset(
 class Case:
     """One data set: `source` unless it is the recipes' own.
 
-    `printed` has a row's accuracy and what stands behind "±", for one shot and for five. A preset's `sets`
-    are "train" and, where five shots are asked for too, "five".
+    `printed` has a row's accuracy and what stands behind "±", for one shot and for five; `cited` those of
+    methods that nothing here has. A preset's `sets` are "train" and, where five shots are asked for too,
+    "five".
     """
 
     name: str
@@ -49,6 +50,8 @@ class Case:
     differs: tuple[str, ...]
     presets: Mapping[str, Preset]
     source: str = ""
+    cited: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    remarks: str = ""
 
 
 def table(case: Case) -> Table:
@@ -66,6 +69,7 @@ def table(case: Case) -> Table:
         jobs=partial(_jobs, case),
         charts=(Chart("steps", "steps", curves=curves),),
         needs=(case.source,) if case.source else (),
+        remarks=case.remarks,
     )
 
 
@@ -83,8 +87,8 @@ def _key(row: str, shots: int) -> str:
 def _cells(case: Case) -> tuple[Cell, ...]:
     printed = [
         Cell(_key(row, k), row, f"5-way {k}-shot", Published(*figure), rival=row != PAMELA)
-        for row, both in case.printed.items()
-        for k, figure in zip((1, 5), both, strict=True)
+        for row, both in {**case.printed, **case.cited}.items()
+        for k, figure in zip((1, 5), both, strict=False)
     ]
     return (*printed, Cell(_key(FAST, 1), FAST, "5-way 1-shot"))
 

@@ -6,7 +6,7 @@ Meta-LTH prints two different rates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,9 +57,13 @@ def device(made: Checkpoint, scope: str, rate: float, batch_norm: str = "") -> C
 
 
 def measured(
-    work: Work, run: RunDir, preset: Preset, scope: str, steps: Sequence[int], batch_norm: str = ""
-) -> Measured:
-    """Test scores at the rate and the number of steps that are best on validation classes."""
+    work: Work, run: RunDir, preset: Preset, scope: str, steps: Sequence[int], batch_norm: str = "",
+    test: Mapping[str, Any] | None = None,
+) -> Measured:  # fmt: skip
+    """Test scores at the rate and the number of steps that are best on validation classes.
+
+    `test` are arguments of the test source, where they are others than those of the recipe.
+    """
     made, every = work.last(run), range(max(steps) + 1)
     tried = {
         rate: scored(device(made, scope, rate, batch_norm), VALIDATION, every, "validation", work.workers)
@@ -69,7 +73,12 @@ def measured(
     rate, most = max(
         ((r, n) for r in RATES for n in steps), key=lambda choice: tried[choice[0]][choice[1]].mean
     )
-    found = scored(device(made, scope, rate, batch_norm), preset.episodes, (most,), workers=work.workers)
+    chosen = device(made, scope, rate, batch_norm)
+    if test is not None:
+        chosen = replace(
+            chosen, recipe={**chosen.recipe, "data": {**chosen.recipe["data"], "args": dict(test)}}
+        )
+    found = scored(chosen, preset.episodes, (most,), workers=work.workers)
     return Measured(
         found[most],
         {

@@ -182,9 +182,10 @@ def test_pamelas_photographs(tmp_path: Path) -> None:
     preset = Preset("tiny", (0,), 2, {"train": (*SHORT, *GLYPHS, "backbone.args.width=4", "queries=2")})
     jobs = table.jobs(preset)
     done = {(j.key, j.seed): work.cell(table.name, preset, j) for j in jobs}
-    assert {key for key, _ in done} == {c.key for c in table.cells if not c.key.endswith("5-shot")}
+    ours = {c.key for c in table.cells if "(not here)" not in c.row}
+    assert {key for key, _ in done} == {key for key in ours if not key.endswith("5-shot")}
     five = table.jobs(replace(preset, sets={**preset.sets, "five": ("yes",)}))
-    assert {j.key for j in five} == {c.key for c in table.cells}
+    assert {j.key for j in five} == ours
 
 
 def test_one_learner_for_two_kinds_is_asked_about_each(tmp_path: Path) -> None:

@@ -206,6 +206,14 @@ def test_every_scope_moves_what_it_says(tmp_path: Path, monkeypatch: pytest.Monk
     tried: Any = found.facts["validation"]
     assert len(tried) == 6
     assert tried[f"{found.facts['rate']:g} x {found.facts['steps']}"] == max(tried.values())
+    asked = []
+    monkeypatch.setattr(
+        scopes, "scored", lambda made, *more, **named: asked.append(made.recipe["data"]["args"]) or
+        scored(replace(made, recipe=work.last(run).recipe), *more, **named),
+    )  # fmt: skip
+    scopes.measured(work, run, SHORT, "kept", (1,), test={"rotations": "none"})
+    own = work.last(run).recipe["data"]["args"]
+    assert asked == [*[own] * len(scopes.RATES), {"rotations": "none"}]  # the rate is chosen as ever
 
 
 def test_a_ticket_begins_with_the_very_first_weights(tmp_path: Path) -> None:
