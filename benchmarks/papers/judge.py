@@ -25,7 +25,7 @@ Student's t over the seeds. A printed figure is as far away as it lies outside o
 more than the tolerance counts, and of the spread printed with it. Up to the table's tolerance the cell is
 *reproduced*, up to {PARTLY} times that *partly*, beyond it *not reproduced*. Better than printed counts as
 reproduced for the paper's own method; for its rivals it counts as any other distance. Cells on other data
-than the paper's, and rows that it lacks, are *ours*."""
+than the paper's, and rows that it lacks, are *ours*. Of two seeds the page shows both means."""
 CLAIM_RULE = """One cell is at least as good as another, less a margin. The difference is taken episode by
 episode; its 95 % interval is the wider one of a bootstrap over episodes and of Student's t over seeds. The
 claim *holds* where all of the interval is on its side of the margin, *fails* where none is, and is *open* in

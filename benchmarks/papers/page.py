@@ -25,7 +25,11 @@ with what they print.
     export REGROW_DATA=DIR
     python -m benchmarks.papers                                # which tables there are
     python -m benchmarks.papers {example} --preset cpu --record
+    python -m benchmarks.papers {example} --only 5w1s-maml-third/90 --minutes 20   # cells that begin so
     python -m benchmarks.papers --page                         # this page
+
+Whole tables take from minutes to hours of one core, as their preset says; stopped or interrupted, the same
+command goes on.
 
 **Cells.** {cells}
 
@@ -191,7 +195,9 @@ def _claims(table: Table, claims: Sequence[Finding]) -> str:
         found = ""
         if "mean" in claim:
             mean, low, high = (_number(table, claim[k], sign=True) for k in ("mean", "low", "high"))
-            found = f"{mean} [{low}, {high}]"
+            # Two seeds that disagree have an interval wider than all that an accuracy can be.
+            told = table.metric != "accuracy" or claim["high"] - claim["low"] < 1
+            found = f"{mean} [{low}, {high}]" if told else f"{mean}, from too few seeds for an interval"
         asked = "" if claim["published"] else " (asked here, not published)"
         lines.append(f"| {claim['says']}{asked} | {found} | {claim['verdict']} |")
     return "\n".join(lines) + "\n\n"
