@@ -36,6 +36,7 @@ class Setting(NamedTuple):
     brief: bool = False
     seeds: tuple[int, ...] = ()
     runs: str = ""
+    controls: tuple[str, ...] = ()
 
     @property
     def column(self) -> str:
@@ -55,7 +56,7 @@ class Case:
 
     `printed` has accuracy and deviation over three seeds in percent, dense first, then by sparsity; settings
     that are not in it are the table's own. A preset's `sets` are "base" and "retrain", where controls are
-    shorter "controls", its `parts` "settings" and "percent". The first setting has the controls. `upright`
+    shorter "controls", its `parts` "settings" and "percent". The first setting has all controls. `upright`
     are arguments of a test source that turns no character, where the recipes' turns them.
     """
 
@@ -70,6 +71,10 @@ class Case:
     needs: tuple[str, ...] = ()
     remarks: str = ""
     upright: Mapping[str, Any] | None = None
+
+    def controls(self, setting: Setting) -> tuple[str, ...]:
+        """How a setting's pruned networks are trained besides."""
+        return tuple(CONTROLS) if setting is self.settings[0] else setting.controls
 
     def again(self, setting: Setting) -> list[str]:
         """How a setting's main rows are measured besides."""
@@ -181,11 +186,12 @@ def _cells(case: Case) -> list[Cell]:
                          grid=f"What the device moves, {percent} % pruned")
                     for scope, words in TOLD.items() for n in case.steps
                 ]  # fmt: skip
-    first = case.settings[0]
     made += [
-        Cell(f"{first.name}/{percent}/{scope}/{control}", words, f"{first.column}, {MAIN[scope]}",
+        Cell(f"{setting.name}/{percent}/{scope}/{control}", CONTROLS[control],
+             f"{setting.column}, {MAIN[scope]}",
              grid=f"Where the {percent} % pruned one begins, trained equally long")
-        for percent in SCOPED for control, words in CONTROLS.items() for scope in MAIN
+        for percent in SCOPED for setting in case.settings for control in case.controls(setting)
+        for scope in MAIN
     ]  # fmt: skip
     return made
 
@@ -213,12 +219,11 @@ def _jobs(case: Case, preset: Preset) -> list[Job]:
                         Job(f"{own}/{scope}/{n}", seed, partial(part, scope, (n,), "", ""))
                         for scope in SCOPES for n in case.steps
                     ]  # fmt: skip
-    first = case.settings[0]
-    asked = product(preset.seeds, [p for p in percents if p in SCOPED], CONTROLS, MAIN)
+    asked = product(preset.seeds, [p for p in percents if p in SCOPED], chosen, MAIN)
     return made + [
-        Job(f"{first.name}/{percent}/{scope}/{control}", seed,
-            partial(_ticket_cell, case, first, preset, seed, percent, scope, case.steps, "", control))
-        for seed, percent, control, scope in asked if first in chosen
+        Job(f"{setting.name}/{percent}/{scope}/{control}", seed,
+            partial(_ticket_cell, case, setting, preset, seed, percent, scope, case.steps, "", control))
+        for seed, percent, setting, scope in asked for control in case.controls(setting)
     ]  # fmt: skip
 
 
@@ -239,9 +244,10 @@ def _claims(case: Case) -> tuple[Claim, ...]:
         ask(f"the head alone is at least as good as all that was trained ({name}, 90 %, 1 step)",
             f"{own}/head alone/1", f"{own}/kept/1"),
         *(
-            ask(f"90 % pruned, rewound, is at least as good as {words} ({name}, {MAIN[scope]})",
-                f"{own}/{scope}/{REWOUND}", f"{own}/{scope}/{control}")
-            for control, words in CONTROLS.items() if control != REWOUND for scope in MAIN
+            ask("90 % pruned, rewound, is at least as good as "
+                f"{CONTROLS[control]} ({s.column}, {MAIN[scope]})",
+                f"{s.name}/90/{scope}/{REWOUND}", f"{s.name}/90/{scope}/{control}")
+            for s in case.settings for control in case.controls(s) if control != REWOUND for scope in MAIN
         ),
         *(
             ask(f"90 % pruned is within 1.5 points of dense ({other.column}, {words})",

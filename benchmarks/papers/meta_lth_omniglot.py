@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.papers.meta_lth import BASE, SPARSITIES, Case, Setting, table
+from benchmarks.papers.meta_lth import BASE, NOT_REWOUND, REWOUND, SPARSITIES, Case, Setting, table
 from benchmarks.papers.table import Preset
 
 _MAML = ("train.strategy=second_order",)
@@ -12,7 +12,7 @@ SETTINGS = (
     Setting("20w1s", "omniglot-20w1s-fomaml"),
     Setting("20w5s", "omniglot-20w1s-fomaml", ("data.k_shot=5",)),
     # What of the distance to the printed figures is first order's.
-    Setting("5w1s-maml", "omniglot-5w1s-fomaml", _MAML, told="5w1s by MAML"),
+    Setting("5w1s-maml", "omniglot-5w1s-fomaml", _MAML, told="5w1s by MAML", controls=(REWOUND, NOT_REWOUND)),
     # What of that is schedule and seed.
     Setting(
         "5w1s-maml-third",
