@@ -67,7 +67,11 @@ class Work:
             begun = run.last.exists()
             first = None if start is None else checkpoint.read(start.last)
             with self._timed(run.path.name):
-                training.train(recipe, run.path, start=first, resume=begun, workers=self.workers, label=label)
+                # One that was stopped before its first save has nothing to go on with.
+                training.train(
+                    recipe, run.path, start=first, resume=begun, force=not begun, workers=self.workers,
+                    label=label,
+                )  # fmt: skip
         return run
 
     def placed(self, label: str, made: Checkpoint, parents: Sequence[RunDir]) -> RunDir:

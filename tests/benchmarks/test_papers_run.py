@@ -129,6 +129,17 @@ def test_an_interrupted_training_ends_with_the_same_bits(
         np.testing.assert_array_equal(array, second.params[name])
 
 
+def test_a_training_that_was_stopped_before_its_first_save_begins_anew(tmp_path: Path) -> None:
+    work = Work(tmp_path, 1)
+    recipe = work.recipe("sine-maml", 0, TINY.presets["cpu"].sets["base"])
+    run = work.trained("base", recipe)
+    first = work.last(run)
+    run.last.unlink()
+    again = work.last(work.trained("base", recipe))
+    for name, array in first.params.items():
+        np.testing.assert_array_equal(again.params[name], array)
+
+
 def test_another_recipe_or_start_is_another_run(tmp_path: Path) -> None:
     work = Work(tmp_path, 1)
     sets = TINY.presets["cpu"].sets
