@@ -41,7 +41,9 @@ _DIFFERS = (
 )
 
 
-def _case(source: str, title: str, number: int, presets: dict[str, Preset], *more: str) -> Case:
+def _case(
+    source: str, title: str, number: int, presets: dict[str, Preset], *more: str, remarks: str = ""
+) -> Case:
     sets = (*pictures(source), "rule.args.lr=0.4", "steps=1", "tasks=16", "chunk=16")
     rows = _PRINTED[source]
     return Case(
@@ -57,6 +59,7 @@ def _case(source: str, title: str, number: int, presets: dict[str, Preset], *mor
         differs=(*_DIFFERS, *more),
         presets=presets,
         needs=() if "cpu" in presets else (source,),
+        remarks=remarks,
     )
 
 
@@ -65,6 +68,10 @@ TABLES = (
         "fc100", "FC100", 1, {"cpu": _CPU, "gpu": _GPU},
         "The packed pictures are 300 of 600 of the classes that CIFAR-FS trains on; the official archive has "
         "all, and is read where it is there.",
+        remarks="After a twentieth of the full preset's tasks dense is within four points of what is "
+        "printed, and 90 % pruned, moving what was trained, within 1.5 of dense. Moving pruned weights and "
+        "head is worse; five inner steps of 0.1 in training mend that, and are the best of all here, dense "
+        "included.",
     )),
     table(_case(
         "mini_imagenet", "mini-ImageNet", 2, {"gpu": _GPU},
