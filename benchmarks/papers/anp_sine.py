@@ -61,7 +61,7 @@ MAML = _table(
 )  # fmt: skip
 CAVIA = _table(
     "CAVIA", "8 and 9",
-    _preset("about ten minutes of one core, three seeds", 3, 600, 2000, 600, 2000, (80, 50)),
+    _preset("about five minutes of one core, three seeds", 3, 600, 2000, 600, 2000, (80, 50)),
     _preset("20,000 and 8,000 iterations, eight seeds", 8, 1000, 20000, 8000, 1000, SPARSITIES),
     "No weight moves on the device but five numbers beside the input.",
     remarks="ANP's error is the lowest at both sparsities, by more than under MAML; three seeds tell "
@@ -69,7 +69,7 @@ CAVIA = _table(
 )  # fmt: skip
 REPTILE = _table(
     "Reptile", "10 and 11",
-    _preset("about ten minutes of one core, three seeds", 3, 600, 10000, 3000, 10000, (80, 50)),
+    _preset("about an hour of one core, three seeds", 3, 600, 10000, 3000, 10000, (80, 50)),
     _preset("60,000 and 20,000 iterations, eight seeds", 8, 1000, 60000, 20000, 1000, SPARSITIES),
 )  # fmt: skip
 TABLES = (MAML, CAVIA, REPTILE)
