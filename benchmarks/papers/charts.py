@@ -12,6 +12,7 @@ from regrow_trainer.svg import INK, Axis, axes, document, text, ticks
 _COLOURS = ("#0b7a70", "#b4451f", "#3b5bdb", "#8591a3", "#9c36b5", "#c08a00", "#5c940d")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 470, 24, 270
 _ROW = 15  # between names at the side
+_LETTER = 7  # the widest a letter of a name is on average
 
 
 class Line(NamedTuple):
@@ -76,7 +77,8 @@ def draw(chart: Chart, made: Record) -> str | None:
     for at, name, colour in sorted(ends):
         low = max(low + _ROW, at + 4)
         parts.append(text(_RIGHT + 10, low, name, "start", colour))
-    return document(_RIGHT + 330, max(_BOTTOM + 48, low + 12), parts, f"{made['table']}: {chart.name}")
+    width = _RIGHT + max(330, 20 + _LETTER * max(len(name) for _, name, _ in ends))
+    return document(width, max(_BOTTOM + 48, low + 12), parts, f"{made['table']}: {chart.name}")
 
 
 def _inside(y: Axis, value: float) -> float:
